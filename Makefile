@@ -1,0 +1,56 @@
+# The front door. Every target makes its own .venv: a fresh clone needs Python 3.11 with pip, and nothing else.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# pip comes from $(PYTHON), so .venv holds only what ShardSim needs, and Debian's Python without ensurepip will do.
+PIP_INSTALL := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --quiet
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check bench accuracy no-cuda clean
+
+help:  ## this list
+	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/core.stamp  ## one training step of Llama-3-70B on 64 H100, and where its time goes; details in out/demo
+	@$(BIN)/shardsim train llama3-70b dgx-h100 --gpus 64 --out out/demo
+
+test: $(VENV)/dev.stamp no-cuda  ## all tests; ARGS="tests/laws -k ring" for some of them
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev.stamp  ## lint, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/dev.stamp  ## how fast the simulator is, beside the same operations written by hand in SimPy
+	$(BIN)/python -m pytest benchmarks $(ARGS)
+
+accuracy: $(VENV)/dev.stamp  ## predicted against measured step times, row by row
+	$(BIN)/python -m pytest tests/measured -q -s $(ARGS)
+
+# nvidia-ml-py only reads counters through the driver; every other name here is a part of CUDA.
+no-cuda: $(VENV)/dev.stamp
+	@! $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check list --format freeze \
+	  | grep -iE '^(nvidia-|cuda-|triton==)' | grep -v '^nvidia-ml-py==' \
+	  || { echo "the packages above are CUDA's: nothing here needs them; 'make clean' and look who asked for them" >&2; exit 1; }
+
+clean:  ## remove .venv and everything else that make made
+	rm -rf $(VENV) out dist .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find topologies sim calibrate web tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+# A stamp is newer than pyproject.toml once what pyproject.toml asks for is installed: a second `make demo` asks no pip.
+$(VENV)/core.stamp: pyproject.toml
+	@echo "installing ShardSim into $(VENV) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "ShardSim needs Python 3.11 or newer: make PYTHON=...")'
+	@$(PYTHON) -m venv --without-pip $(VENV)
+	@$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml $(VENV)/core.stamp
+	@echo "installing the test tools into $(VENV) ..."
+	@$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@

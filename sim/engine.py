@@ -1,0 +1,211 @@
+"""The engine: every stream of every rank walks its instruction list in SimPy time.
+
+A stream is its own FIFO. Only what takes time is a SimPy event; a flag that is set wakes its waiter at once. A
+collective is a meeting: the last to arrive starts it. When the relative clocks of all streams repeat, the period is
+replayed by arithmetic (see steady_state). A program that cannot go on raises Deadlock.
+"""
+
+from collections import deque
+from functools import partial
+
+from simpy import Environment
+
+from sim.network import Flow, Network
+from sim.program import Program
+from sim.schedules import Deadlock
+from sim.schedules.action import last_steps
+from sim.steady_state import SteadyState
+from sim.timeline import BUBBLE, Timeline, timeline_of
+from sim.walker import COMPUTE, END, NOTHING, RECORD, TRANSFER, WAIT, Compiler, Walker
+from topologies.fabric import capacity
+from topologies.hardware import Cluster
+
+MAX_NAMED = 8
+
+
+class Engine:
+    """Plays programs on a cluster; keeps nothing from one play to the next."""
+
+    def __init__(self, cluster: Cluster, *, steady_state: bool = True) -> None:
+        self._cluster = cluster
+        self._steady_state = steady_state
+
+    def play(self, program: Program) -> Timeline:
+        """Play the program from time 0 to its last event.
+
+        Raises Deadlock, naming who waits for what, where a stream can never end.
+        """
+        return _Play(program, self._cluster, steady_state=self._steady_state).to_the_end()
+
+
+class _Play:
+    """The state of one run. `offset` is what the steady state has skipped: the step's clock is `now + offset`."""
+
+    def __init__(self, program: Program, cluster: Cluster, *, steady_state: bool) -> None:
+        compiler = Compiler(program, cluster)
+        self._program = program
+        self._env = Environment()
+        self._walkers = compiler.walkers()
+        self._labels = compiler.labels
+        self._exposed = compiler.exposed
+        self._flag_names = tuple(compiler.flags)
+        self._meeting_members = tuple(members for _, _, members in compiler.meetings)
+        self._network = Network(self._env, [capacity(cluster, wire) for wire in compiler.wires])
+        self._flags: set[int] = set()
+        self._waiting: dict[int, Walker] = {}
+        self._meetings: list[list[Walker]] = [[] for _ in self._meeting_members]
+        self._ready: deque[Walker] = deque()
+        self._unfinished = len(self._walkers)
+        self._offset = 0.0
+        self._steady = SteadyState(self._walkers) if steady_state else None
+        self._at_marker = False
+
+    def to_the_end(self) -> Timeline:
+        for walker in self._walkers:
+            walker.wake = partial(self._wake, walker)
+            walker.arrive = partial(self._arrive, walker)
+        for walker in self._walkers:
+            self._wake(walker)
+        self._env.run()
+        if self._unfinished:
+            raise Deadlock(self._who_waits(), self._done_so_far())
+        rows = [walker.rows for walker in self._walkers]
+        repeats = [walker.repeats for walker in self._walkers]
+        return timeline_of(self._program, self._labels.all(), rows, repeats, self._env.now + self._offset)
+
+    def _wake(self, walker: Walker, _: object = None) -> None:
+        """Let the walker go on, and all that it sets going, until everybody sleeps again."""
+        ready = self._ready
+        self._walk(walker)
+        while ready:
+            self._walk(ready.popleft())
+        if self._at_marker:
+            self._leap()
+
+    def _walk(self, walker: Walker) -> None:
+        """Go on until the walker has to sleep. The hot loop: one longer function, and local names for what it needs."""
+        env, flags = self._env, self._flags
+        operations, pointer, key = walker.operations, walker.pointer, walker.key
+        while True:
+            code, label, seconds, target, flow = operations[pointer]
+            pointer += 1
+            if code == COMPUTE:
+                now = env.now
+                start = now + self._offset
+                walker.rows.append((label, walker.position, start, start + seconds))
+                walker.until = now + seconds
+                walker.wire_label = NOTHING
+                walker.pointer = pointer
+                env.timeout(seconds).callbacks.append(walker.wake)
+                return
+            if code == WAIT:
+                flag = target + key
+                if flag in flags:
+                    flags.remove(flag)
+                    continue
+                walker.since = env.now
+                walker.waits_for = flag
+                walker.pointer = pointer
+                self._waiting[flag] = walker
+                return
+            if code == RECORD:
+                self._set(target + key, walker.wire_since, walker.wire_label)
+            elif code == END:
+                walker.position = position = walker.position + 1
+                if position == walker.end:
+                    self._unfinished -= 1
+                    return
+                if position == walker.marker:
+                    self._at_marker = True
+                walker.operations = operations = walker.blocks[position]
+                walker.key = key = walker.keys[position]
+                pointer = 0
+            else:
+                walker.pointer = pointer
+                if code == TRANSFER:
+                    self._transfer(walker, label, flow)
+                else:
+                    self._meet(walker, label, target, flow)
+                return
+
+    def _set(self, flag: int, wire_since: float, wire_label: int) -> None:
+        waiter = self._waiting.pop(flag, None)
+        if waiter is None:
+            self._flags.add(flag)
+            return
+        waiter.waits_for = None
+        if waiter.keeps_stalls:
+            self._note_stall(waiter, wire_since, wire_label)
+        self._ready.append(waiter)
+
+    def _note_stall(self, walker: Walker, wire_since: float, wire_label: int) -> None:
+        """A stalled compute stream waited for work, and from the time that its bytes were on the wire, for them."""
+        now, offset, position = self._env.now, self._offset, walker.position
+        on_wire = now if wire_label == NOTHING else max(walker.since, wire_since)
+        if on_wire > walker.since:
+            walker.rows.append((BUBBLE, position, walker.since + offset, on_wire + offset))
+        if now > on_wire:
+            walker.rows.append((wire_label, position, on_wire + offset, now + offset))
+
+    def _transfer(self, walker: Walker, label: int, flow: Flow) -> None:
+        walker.since = walker.wire_since = self._env.now
+        walker.wire_label = self._exposed[label]
+        self._network.start(flow, walker.arrive)
+
+    def _arrive(self, walker: Walker) -> None:
+        """The last byte of a transfer is there. Its step is read only now: a leap may have moved the stream on."""
+        _, label, _, target, _ = walker.operations[walker.pointer - 1]
+        since, offset = walker.wire_since, self._offset
+        walker.rows.append((label, walker.position, since + offset, self._env.now + offset))
+        self._set(target + walker.key, since, walker.wire_label)
+        self._wake(walker)
+
+    def _meet(self, walker: Walker, label: int, meeting: int, flow: Flow) -> None:
+        walker.since = self._env.now
+        members = self._meetings[meeting]
+        members.append(walker)
+        if len(members) == len(self._meeting_members[meeting]):
+            self._meetings[meeting] = []
+            start = self._env.now
+            self._network.start(flow, lambda: self._part(members, label, start))
+
+    def _part(self, members: list[Walker], label: int, start: float) -> None:
+        """The collective is done: all members go on."""
+        now, offset = self._env.now, self._offset
+        for walker in members:
+            walker.wire_since, walker.wire_label = start, self._exposed[label]
+            if walker.keeps_stalls and start > walker.since:
+                walker.rows.append((BUBBLE, walker.position, walker.since + offset, start + offset))
+            walker.rows.append((label, walker.position, start + offset, now + offset))
+        self._ready.extend(members[1:])
+        self._wake(members[0])
+
+    def _leap(self) -> None:
+        self._at_marker = False
+        assert self._steady is not None
+        leap = self._steady.at_marker(self._env.now, self._flags, self._network.in_flight())
+        if leap is not None:
+            self._offset += leap.times * leap.period
+            self._flags = {flag + leap.flag_shift for flag in self._flags}
+            self._waiting = {w.waits_for: w for w in self._walkers if w.waits_for is not None}
+
+    def _who_waits(self) -> tuple[str, ...]:
+        waiting = [self._describe(walker) for walker in self._walkers if not walker.finished]
+        more = [f"and {len(waiting) - MAX_NAMED} more"] if len(waiting) > MAX_NAMED else []
+        return tuple(waiting[:MAX_NAMED] + more)
+
+    def _done_so_far(self) -> str:
+        """The schedule grid as far as it came."""
+        return last_steps([w.stream.actions()[: w.position] for w in self._walkers if w.keeps_stalls])
+
+    def _describe(self, walker: Walker) -> str:
+        action = walker.stream.steps[walker.position][0]
+        place = f"rank {walker.stream.rank}, stream {walker.stream.name}, at {action or 'the end of the step'}"
+        if walker.waits_for is not None:
+            return f"{place}: waits for {self._name_of(walker.waits_for)}"
+        return f"{place}: waits for the other members of its group"
+
+    def _name_of(self, flag: int) -> str:
+        microbatch, number = divmod(flag, len(self._flag_names))
+        rank, name = self._flag_names[number]
+        return f"flag '{name}' of rank {rank}" + (f" for microbatch {microbatch - 1}" if microbatch else "")

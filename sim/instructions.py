@@ -1,0 +1,75 @@
+"""The words of a program, named as CUDA names them: compute, collective, transfer, record, wait.
+
+A block is a tuple of instructions that one stream runs in order; blocks are built once and shared by all microbatches.
+A flag is an event between streams, told apart by rank, name and microbatch: one record (or arrival), one wait.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from topologies.fabric import Wire
+
+Category = Literal["compute", "optimizer", "host"]
+Axis = Literal["tp", "cp", "pp", "ep", "dp"]
+CollectiveOperation = Literal["all_reduce", "all_gather", "reduce_scatter"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compute:
+    """A kernel, or a block played before and put in one piece (then `parts` says where its seconds went).
+
+    `duration` is in seconds; `parts` maps a key of the breakdown (compute, exposed_tp, ...) to seconds and sums to it.
+    """
+
+    name: str
+    duration: float
+    category: Category = "compute"
+    parts: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collective:
+    """All members of the rank's group on `axis` meet; `nbytes` is the size as nccl-tests defines it."""
+
+    name: str
+    axis: Axis
+    group: str
+    operation: CollectiveOperation
+    nbytes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """Point to point: `nbytes` to rank `peer`, whose `flag` is set when the last byte arrives."""
+
+    name: str
+    axis: Axis
+    peer: int
+    flag: str
+    nbytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Set the rank's own `flag` once the stream comes here."""
+
+    flag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Hold the stream until the rank's own `flag` is set."""
+
+    flag: str
+
+
+Instruction = Compute | Collective | Transfer | Record | Wait
+Block = tuple[Instruction, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """What a message or collective does to the wires: `latency` seconds first, then bytes over all wires at once."""
+
+    latency: float
+    loads: tuple[tuple[Wire, float], ...]

@@ -1,0 +1,128 @@
+"""What a layer needs to know to say which kernels it runs, and the pieces that its passes are made of.
+
+A pass is what one tp rank does for one microbatch: a block for the compute stream and, where communication runs beside
+it, one for the stream "tp". Flags tie the two together; each is recorded once and waited for once.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sim.costs import ELEMENT
+from sim.costs.memory_bound import Kernel, kernel
+from sim.frameworks import Framework
+from sim.instructions import Block, Collective, CollectiveOperation, Compute, Instruction
+from sim.models.transformer import Transformer
+from sim.plan import Recompute
+from sim.workload import Precision
+from topologies.hardware import Gpu
+
+Pass = Mapping[str, Block]
+"""What each stream of a rank ("compute", "tp") runs; a stream that has nothing to do is left out."""
+
+COMPUTE: Final = "compute"
+TP: Final = "tp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """One microbatch of one layer on one tp rank; `tp` divides heads, kv heads and the MLP's width, as plans do."""
+
+    model: Transformer
+    gpu: Gpu
+    framework: Framework
+    tp: int
+    sp: bool
+    recompute: Recompute
+    micro_batch: int
+    seq_len: int
+    precision: Precision
+
+    @property
+    def num_tokens(self) -> int:
+        return self.micro_batch * self.seq_len
+
+    @property
+    def hidden_elements(self) -> int:
+        """Elements of the whole hidden state, b s h."""
+        return self.num_tokens * self.model.hidden
+
+    @property
+    def local_hidden_elements(self) -> float:
+        """Elements that norms, dropout and residual work on: with sequence parallelism 1/tp of the tokens."""
+        return self.hidden_elements / (self.tp if self.sp else 1)
+
+    @property
+    def dropout(self) -> bool:
+        return self.model.dropout and self.framework.dropout
+
+
+def compute_pass(instructions: Iterable[Instruction]) -> Pass:
+    """A pass that needs the compute stream only."""
+    return {COMPUTE: tuple(instructions)}
+
+
+def join(*passes: Pass) -> Pass:
+    """One pass after the other, stream by stream."""
+    streams = dict.fromkeys(stream for one in passes for stream in one)
+    return {stream: tuple(entry for one in passes for entry in one.get(stream, ())) for stream in streams}
+
+
+def run(context: Context, name: str, what: Kernel, num_elements: float) -> Compute:
+    """A memory-bound kernel as an instruction."""
+    return Compute(name=name, duration=kernel(context.gpu, what, num_elements))
+
+
+def collective(context: Context, name: str, operation: CollectiveOperation) -> Block:
+    """A collective of the tp group on the hidden state; nothing where the group is one GPU."""
+    return collective_of(context, name, operation, ELEMENT * context.hidden_elements)
+
+
+def collective_of(context: Context, name: str, operation: CollectiveOperation, nbytes: float) -> Block:
+    """A collective of the tp group on `nbytes`; nothing where the group is one GPU."""
+    if context.tp == 1:
+        return ()
+    return (Collective(name=name, axis="tp", group="tp", operation=operation, nbytes=nbytes),)
+
+
+def norm_forward(context: Context, name: str) -> Block:
+    """The norm before a block."""
+    return (run(context, f"{name} forward", "norm forward", context.local_hidden_elements),)
+
+
+def norm_backward(context: Context, name: str) -> Block:
+    """The norm's gradients, and their sum with the gradient that came along the residual."""
+    elements = context.local_hidden_elements
+    return (
+        run(context, f"{name} backward", "norm backward", elements),
+        run(context, f"{name} residual gradient", "add", elements),
+    )
+
+
+def residual_forward(context: Context, name: str) -> Block:
+    """Bias, dropout and residual after a block: one kernel, or one each."""
+    elements = context.local_hidden_elements
+    if context.framework.fused_bias_dropout:
+        what: Kernel = "bias dropout add" if context.dropout else "add"
+        return (run(context, f"{name} residual", what, elements),)
+    bias = (run(context, f"{name} bias", "add bias", elements),) if context.model.bias else ()
+    drop = (run(context, f"{name} dropout forward", "dropout forward", elements),) if context.dropout else ()
+    return (*bias, *drop, run(context, f"{name} residual", "add", elements))
+
+
+def residual_backward(context: Context, name: str) -> Block:
+    """Gradients of dropout and bias; along the residual the gradient goes on as it is."""
+    elements = context.local_hidden_elements
+    drop = (run(context, f"{name} dropout backward", "dropout backward", elements),) if context.dropout else ()
+    bias = (run(context, f"{name} bias gradient", "bias gradient", elements),) if context.model.bias else ()
+    return drop + bias
+
+
+def saved_norm_and_residual(context: Context) -> float:
+    """Bytes around a block that wait for backward: the norm's input, the block's input, a dropout mask."""
+    return context.local_hidden_elements * (ELEMENT + ELEMENT + (1 if context.dropout else 0))
+
+
+def norm_parameters(context: Context) -> int:
+    """Scale, and for LayerNorm offset; every tp rank has them all."""
+    return context.model.hidden * (2 if context.model.norm == "layernorm" else 1)

@@ -1,0 +1,87 @@
+"""Linear layers cut over tp ranks [Shoeybi et al. 2019]: by columns each rank makes its part of the output, by rows its
+part of a sum. So a sum over the ranks (all-reduce) follows a row-parallel layer forward and a column-parallel one
+backward. With sequence parallelism [Korthikanti et al. 2022] that all-reduce is a reduce-scatter here and an all-gather
+at the next column-parallel layer, whose whole input is gathered again for the weight gradient.
+"""
+
+from typing import NamedTuple
+
+from sim.costs.gemm import gemm
+from sim.instructions import Block, Compute, Record, Wait
+from sim.layers.context import COMPUTE, TP, Context, Pass, collective, compute_pass
+
+
+def column_forward(context: Context, name: str, width_in: int, width_out: int) -> Pass:
+    """`width_out` is the whole width; this rank makes 1/tp of it."""
+    gather = collective(context, f"{name} input gather", "all_gather") if context.sp else ()
+    return compute_pass((*gather, _forward(context, name, width_in, width_out // context.tp)))
+
+
+def row_forward(context: Context, name: str, width_in: int, width_out: int) -> Pass:
+    """`width_in` is the whole width; this rank holds 1/tp of it."""
+    add = collective(context, f"{name} output sum", "reduce_scatter" if context.sp else "all_reduce")
+    return compute_pass((_forward(context, name, width_in // context.tp, width_out), *add))
+
+
+def column_backward(context: Context, name: str, width_in: int, width_out: int) -> Pass:
+    """Input gradient, its sum over the ranks beside the weight gradient; the re-gathered input beside the former."""
+    local = width_out // context.tp
+    input_gradient = (_input_gradient(context, name, width_in, local),)
+    weight_gradient = (_weight_gradient(context, name, width_in, local),)
+    add = collective(context, f"{name} input gradient sum", "reduce_scatter" if context.sp else "all_reduce")
+    gather = collective(context, f"{name} input gather", "all_gather") if context.sp else ()
+    if context.tp == 1 or not context.framework.overlap_input_gradient:
+        return compute_pass((*gather, *input_gradient, *add, *weight_gradient))
+    gathering = _beside(gather, f"{name} gather")
+    adding = _beside(add, f"{name} sum")
+    return {
+        COMPUTE: (
+            *gathering.begin,
+            *input_gradient,
+            *gathering.end,
+            *adding.begin,
+            *weight_gradient,
+            *adding.end,
+        ),
+        TP: (*gathering.aside, *adding.aside),
+    }
+
+
+def row_backward(context: Context, name: str, width_in: int, width_out: int) -> Pass:
+    """The output's gradient (gathered, where it is cut along the sequence), then both gradients."""
+    local = width_in // context.tp
+    gather = collective(context, f"{name} output gradient gather", "all_gather") if context.sp else ()
+    input_gradient = _input_gradient(context, name, local, width_out)
+    return compute_pass((*gather, input_gradient, _weight_gradient(context, name, local, width_out)))
+
+
+def _forward(context: Context, name: str, width_in: int, width_out: int) -> Compute:
+    seconds = gemm(context.gpu, context.num_tokens, width_out, width_in, context.precision)
+    return Compute(name=f"{name} forward", duration=seconds)
+
+
+def _input_gradient(context: Context, name: str, width_in: int, width_out: int) -> Compute:
+    seconds = gemm(context.gpu, context.num_tokens, width_in, width_out, context.precision)
+    return Compute(name=f"{name} input gradient", duration=seconds)
+
+
+def _weight_gradient(context: Context, name: str, width_in: int, width_out: int) -> Compute:
+    """The product is added to the accumulated gradient on its way out [apex, fused_weight_gradient_mlp_cuda]."""
+    nbytes = 2 * context.framework.gradient_nbytes
+    seconds = gemm(context.gpu, width_out, width_in, context.num_tokens, context.precision, output_nbytes=nbytes)
+    return Compute(name=f"{name} weight gradient", duration=seconds)
+
+
+class _Beside(NamedTuple):
+    """Where the compute stream starts a block of the tp stream, the block itself, and where it needs the result."""
+
+    begin: Block
+    aside: Block
+    end: Block
+
+
+def _beside(block: Block, name: str) -> _Beside:
+    if not block:
+        return _Beside((), (), ())
+    ready, done = f"{name} ready", f"{name} done"
+    return _Beside((Record(ready),), (Wait(ready), *block, Record(done)), (Wait(done),))

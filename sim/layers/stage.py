@@ -1,0 +1,90 @@
+"""A pipeline stage: its layers, before the first the embedding, after the last the head.
+
+Its passes are lists of pieces (embedding, layer, layer, ..., head), so that equal layers are costed once.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sim import layers
+from sim.costs import ELEMENT
+from sim.layers import embedding, head
+from sim.layers.context import Context, Pass, collective, compute_pass
+from sim.plan import Plan, stage_layers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One global stage. `gathers_input`: the tp ranks were sent 1/tp of the activation each, and put it together."""
+
+    num_layers: int
+    has_embedding: bool
+    has_head: bool
+    gathers_input: bool
+
+
+def stages(context: Context, plan: Plan) -> tuple[Stage, ...]:
+    """All global stages of the model, first to last."""
+    sizes = stage_layers(plan, context.model.num_layers)
+    return tuple(
+        Stage(
+            num_layers=size,
+            has_embedding=index == 0,
+            has_head=index == len(sizes) - 1,
+            gathers_input=len(sizes) > 1 and context.framework.scatter_gather_pipeline and not context.sp,
+        )
+        for index, size in enumerate(sizes)
+    )
+
+
+def message_nbytes(context: Context) -> float:
+    """Bytes that one tp rank sends to the next stage: the whole activation, or its part of it."""
+    cut = context.sp or context.framework.scatter_gather_pipeline
+    return ELEMENT * context.hidden_elements / (context.tp if cut else 1)
+
+
+def forward(context: Context, stage: Stage) -> Iterator[Pass]:
+    """The pieces of a forward pass."""
+    if stage.has_embedding:
+        yield embedding.forward(context)
+    elif stage.gathers_input:
+        yield _gather(context, "pipeline input gather")
+    layer = layers.forward(context)
+    yield from (layer for _ in range(stage.num_layers))
+    if stage.has_head:
+        yield head.forward(context)
+
+
+def backward(context: Context, stage: Stage) -> Iterator[Pass]:
+    """The pieces of a backward pass, last layer first."""
+    if stage.has_head:
+        yield head.backward(context)
+    elif stage.gathers_input:
+        yield _gather(context, "pipeline gradient gather")
+    layer = layers.backward(context)
+    yield from (layer for _ in range(stage.num_layers))
+    if stage.has_embedding:
+        yield embedding.backward(context)
+
+
+def saved_nbytes(context: Context, stage: Stage) -> float:
+    """Bytes of activations that the stage keeps of one microbatch from its forward to its backward."""
+    ends = (embedding.saved_nbytes(context) if stage.has_embedding else 0.0) + (
+        head.saved_nbytes(context) if stage.has_head else 0.0
+    )
+    return stage.num_layers * layers.saved_nbytes(context) + ends
+
+
+def parameters(context: Context, stage: Stage) -> int:
+    """Parameters of the stage on one tp rank; a tied output matrix is a second copy where the stages are not one."""
+    count = stage.num_layers * layers.parameters(context)
+    if stage.has_embedding:
+        count += embedding.parameters(context)
+    if stage.has_head:
+        own_matrix = not (context.model.tied_embedding and stage.has_embedding)
+        count += head.final_norm_parameters(context) + (head.matrix_parameters(context) if own_matrix else 0)
+    return count
+
+
+def _gather(context: Context, name: str) -> Pass:
+    return compute_pass(collective(context, name, "all_gather"))

@@ -1,0 +1,226 @@
+"""Lowering: a schedule's actions become blocks of kernels, collectives and messages on the streams of each rank.
+
+A rank computes on one stream, sends forwards and backwards on one each, and runs the collectives that overlap on
+stream "tp". An action waits for its input, computes, and hands its output over; after the last one, gradients are
+summed over the replicas, the optimizer steps, and with ZeRO the new weights are gathered.
+"""
+
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from sim.costs import ELEMENT, memory_bound
+from sim.costs.collectives import COLLECTIVES
+from sim.costs.collectives.point_to_point import send
+from sim.folding import Folding
+from sim.instructions import Activity, Block, Collective, CollectiveOperation, Compute, Record, Transfer, Wait
+from sim.layers import stage as stage_of_model
+from sim.layers.context import Context, Pass, join
+from sim.layers.head import matrix_parameters
+from sim.layers.stage import Stage
+from sim.plan import Axis, Plan, group_of
+from sim.program import COMPUTE, Program, Step, Stream, instructions_of
+from sim.schedules import Action, Schedule, actions_of
+from topologies.hardware import Cluster
+
+Condense = Callable[[str, Iterable[Pass]], Pass]
+"""Turns the pieces of a pass (named "F" or "B") into what the streams run: as they are, or each put in one piece."""
+
+
+def as_it_is(_: str, pieces: Iterable[Pass]) -> Pass:
+    """Kernel detail: every kernel and collective for itself."""
+    return join(*pieces)
+
+
+def lower(context: Context, plan: Plan, cluster: Cluster, folding: Folding, condense: Condense) -> Program:
+    """The program of one training step, for the ranks that are played."""
+    schedule = actions_of(plan.schedule, plan.pp, plan.vpp, plan.num_microbatches)
+    lowering = _Lowering(context, plan, schedule, condense)
+    streams = tuple(stream for rank in folding.ranks for stream in lowering.streams(rank))
+    members = _groups(plan, folding.ranks)
+    played = frozenset(folding.ranks)
+    return Program(
+        streams=streams,
+        groups={key: tuple(member for member in group if member in played) for key, group in members.items()},
+        activities=_activities(cluster, streams, members, played),
+        ranks_folded=dict.fromkeys(folding.ranks, folding.ranks_folded),
+    )
+
+
+@dataclass(frozen=True)
+class _Lowering:
+    """One lowering: blocks are made once per stage and shared by all ranks, microbatches and replicas."""
+
+    context: Context
+    plan: Plan
+    schedule: Schedule
+    condense: Condense
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        return stage_of_model.stages(self.context, self.plan)
+
+    @cached_property
+    def passes(self) -> dict[tuple[str, int], Pass]:
+        """What each kind of action does on each stage, computing only; equal stages share it."""
+        directions = {"F": stage_of_model.forward, "B": stage_of_model.backward}
+        made = {
+            (kind, stage): self.condense(kind, pieces(self.context, stage))
+            for stage in dict.fromkeys(self.stages)
+            for kind, pieces in directions.items()
+        }
+        return {(kind, index): made[kind, stage] for index, stage in enumerate(self.stages) for kind in directions}
+
+    @cached_property
+    def compute_blocks(self) -> dict[tuple[str, int], Block]:
+        return {
+            (kind, stage): self._hand_over(kind, stage, self.passes[kind, stage][COMPUTE])
+            for kind, stage in self.passes
+        }
+
+    @property
+    def waits_for_sends(self) -> bool:
+        """Only the interleaved schedule sends behind its compute; the others wait until the message is gone."""
+        return not (self.context.framework.overlap_pipeline_sends and self.plan.schedule == "interleaved")
+
+    def streams(self, rank: int) -> Iterator[Stream]:
+        """The streams of one rank; those with nothing to do are left out."""
+        actions = self.schedule[rank // (self.plan.tp * self.plan.dp)]
+        blocks = self.compute_blocks
+        steps: list[Step] = [(action, blocks[action[0], action[1]]) for action in actions]
+        yield Stream(rank=rank, name=COMPUTE, steps=[*steps, (None, self._end_of_step(rank))])
+        aside = {key: made["tp"] for key, made in self.passes.items() if "tp" in made}
+        yield from _stream(rank, "tp", actions, aside)
+        for kind in ("F", "B"):
+            yield from _stream(rank, f"send {kind}", actions, self._sends(rank, kind))
+
+    def _hand_over(self, kind: str, stage: int, work: Block) -> Block:
+        before = (Wait(f"input {kind}{stage}"),) if self._previous(kind, stage) is not None else ()
+        if self._next(kind, stage) is None:
+            return (*before, *work)
+        sent = (Wait(f"sent {kind}{stage}"),) if self.waits_for_sends else ()
+        return (*before, *work, Record(f"output {kind}{stage}"), *sent)
+
+    def _sends(self, rank: int, kind: str) -> dict[tuple[str, int], Block]:
+        """The send blocks of a rank's stages for forwards or backwards."""
+        stride = self.plan.tp * self.plan.dp
+        own = range(rank // stride, self.plan.num_stages, self.plan.pp)
+        blocks = {}
+        for stage in own:
+            target = self._next(kind, stage)
+            if target is not None:
+                peer = rank % stride + target % self.plan.pp * stride
+                blocks[kind, stage] = self._send(kind, stage, target, peer)
+        return blocks
+
+    def _send(self, kind: str, stage: int, target: int, peer: int) -> Block:
+        transfer = Transfer(
+            name=f"send {kind}",
+            axis="pp",
+            peer=peer,
+            flag=f"input {kind}{target}",
+            nbytes=stage_of_model.message_nbytes(self.context),
+        )
+        sent = (Record(f"sent {kind}{stage}"),) if self.waits_for_sends else ()
+        return (Wait(f"output {kind}{stage}"), transfer, *sent)
+
+    def _next(self, kind: str, stage: int) -> int | None:
+        """The stage that takes the output: the next one forward, the one before backward."""
+        target = stage + (1 if kind == "F" else -1)
+        return target if 0 <= target < self.plan.num_stages else None
+
+    def _previous(self, kind: str, stage: int) -> int | None:
+        return self._next("B" if kind == "F" else "F", stage)
+
+    def _end_of_step(self, rank: int) -> Block:
+        pipeline_rank = rank // (self.plan.tp * self.plan.dp)
+        own = self.stages[pipeline_rank :: self.plan.pp]
+        count = sum(stage_of_model.parameters(self.context, stage) for stage in own)
+        return (
+            *self._reduce_gradients(count),
+            *self._reduce_tied_embedding(own),
+            *self._optimizer(count),
+            *self._gather_weights(count),
+        )
+
+    def _reduce_gradients(self, count: int) -> Block:
+        if self.plan.dp == 1:
+            return ()
+        gpu, framework = self.context.gpu, self.context.framework
+        scale = memory_bound.gradient_scale(gpu, count, framework.gradient_nbytes)
+        name = "gradient reduce-scatter" if self.plan.zero else "gradient sum"
+        operation: CollectiveOperation = "reduce_scatter" if self.plan.zero else "all_reduce"
+        nbytes = float(framework.gradient_reduce_nbytes * count)
+        return (
+            Compute(name="gradient scale", duration=scale, category="optimizer"),
+            Collective(name=name, axis="dp", group="dp", operation=operation, nbytes=nbytes),
+        )
+
+    def _reduce_tied_embedding(self, own: Sequence[Stage]) -> Block:
+        """First and last pipeline rank hold the tied matrix each, and add up its gradients."""
+        ends = any(stage.has_embedding or stage.has_head for stage in own)
+        if self.plan.pp == 1 or not self.context.model.tied_embedding or not ends:
+            return ()
+        nbytes = float(self.context.framework.gradient_reduce_nbytes * matrix_parameters(self.context))
+        return (
+            Collective(name="tied embedding sum", axis="dp", group="embedding", operation="all_reduce", nbytes=nbytes),
+        )
+
+    def _optimizer(self, count: int) -> Block:
+        context = self.context
+        share = count / (self.plan.dp if self.plan.zero else 1)
+        seconds = memory_bound.optimizer(context.gpu, share, context.precision, context.framework.gradient_nbytes)
+        return (Compute(name="optimizer", duration=seconds, category="optimizer"),)
+
+    def _gather_weights(self, count: int) -> Block:
+        if self.plan.dp == 1 or not self.plan.zero:
+            return ()
+        return (
+            Collective(
+                name="weight gather", axis="dp", group="dp", operation="all_gather", nbytes=float(ELEMENT * count)
+            ),
+        )
+
+
+def _stream(
+    rank: int, name: str, actions: Sequence[Action], blocks: Mapping[tuple[str, int], Block]
+) -> Iterator[Stream]:
+    """A stream that does something for some of the actions, if there are any."""
+    steps: list[Step] = [
+        (action, blocks[action[0], action[1]]) for action in actions if (action[0], action[1]) in blocks
+    ]
+    if steps:
+        yield Stream(rank=rank, name=name, steps=steps)
+
+
+def _groups(plan: Plan, ranks: Sequence[int]) -> dict[tuple[str, int], tuple[int, ...]]:
+    """The group of each played rank on each axis on which collectives run."""
+    axes: tuple[Axis, ...] = ("tp", "dp", "embedding")
+    return {(axis, rank): group_of(plan, axis, rank) for rank in ranks for axis in axes}
+
+
+def _activities(
+    cluster: Cluster,
+    streams: Sequence[Stream],
+    members: Mapping[tuple[str, int], tuple[int, ...]],
+    played: frozenset[int],
+) -> dict[tuple[Collective | Transfer, int], Activity]:
+    """What each collective and transfer does to the wires of the ranks that are played; groups share one activity."""
+    collectives: dict[tuple[Collective, tuple[int, ...]], Activity] = {}
+    activities: dict[tuple[Collective | Transfer, int], Activity] = {}
+    for rank, block in instructions_of(streams):
+        for instruction in block:
+            if isinstance(instruction, Transfer):
+                activities[instruction, rank] = send(cluster, rank, instruction.peer, instruction.nbytes)
+            elif isinstance(instruction, Collective):
+                key = instruction, members[instruction.group, rank]
+                if key not in collectives:
+                    whole = COLLECTIVES[instruction.operation](cluster, key[1], instruction.nbytes)
+                    collectives[key] = seen_by(whole, played)
+                activities[instruction, rank] = collectives[key]
+    return activities
+
+
+def seen_by(activity: Activity, played: Container[int]) -> Activity:
+    """The wires of folded ranks are as full as those of the ranks that stand for them, and need not be played."""
+    return Activity(latency=activity.latency, loads=tuple(load for load in activity.loads if load[0].gpu in played))

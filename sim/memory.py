@@ -1,0 +1,92 @@
+"""Memory of each pipeline rank: what is kept for the whole step, and the activations in flight at the worst moment.
+
+Weights in 2 bytes, gradients as the framework accumulates them, 12 bytes of optimizer state a parameter (fp32 weight
+and two moments [Rajbhandari et al. 2020]), divided by dp with ZeRO 1. A forward pass adds its activations, the backward
+pass of the same microbatch takes them away: the schedule decides how many are in flight [Korthikanti et al. 2022].
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+from sim import layers
+from sim.costs import ELEMENT
+from sim.layers import head
+from sim.layers import stage as stage_of_model
+from sim.layers.context import Context
+from sim.layers.stage import Stage
+from sim.plan import Plan
+from sim.schedules import Action, actions_of
+
+OPTIMIZER_NBYTES = 12
+"""fp32 weight, momentum and variance of one parameter."""
+
+
+ALLOCATOR_RESERVE = 0.05
+"""What the caching allocator holds beyond what is allocated: an assumption, not a measurement."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryUse:
+    """Bytes on every rank of one pipeline rank at its worst moment, by what they hold.
+
+    `recomputation` is the one layer whose activations are made again while its gradients are; `logits` what the head
+    keeps; `buffers` the messages of the pipeline.
+    """
+
+    weights: float
+    gradients: float
+    optimizer: float
+    activations: float
+    recomputation: float
+    logits: float
+    buffers: float
+
+    @property
+    def total(self) -> float:
+        return sum(self.by_holding().values())
+
+    @property
+    def reserved(self) -> float:
+        """Bytes that the process takes from the GPU for it."""
+        return self.total * (1 + ALLOCATOR_RESERVE)
+
+    def by_holding(self) -> dict[str, float]:
+        """Bytes by what they hold."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def memory_use(context: Context, plan: Plan) -> tuple[MemoryUse, ...]:
+    """Peak bytes of every pipeline rank."""
+    stages = stage_of_model.stages(context, plan)
+    schedule = actions_of(plan.schedule, plan.pp, plan.vpp, plan.num_microbatches)
+    return tuple(_of_rank(context, plan, stages, actions, rank) for rank, actions in enumerate(schedule))
+
+
+def _of_rank(context: Context, plan: Plan, stages: Sequence[Stage], actions: Sequence[Action], rank: int) -> MemoryUse:
+    own = stages[rank :: plan.pp]
+    count = sum(stage_of_model.parameters(context, stage) for stage in own)
+    kept = [stage_of_model.saved_nbytes(context, stage) for stage in stages]
+    activations = max(_in_flight(actions, kept))
+    logits = head.saved_nbytes(context) if own[-1].has_head else 0.0
+    return MemoryUse(
+        weights=float(ELEMENT * count),
+        gradients=float(context.framework.gradient_nbytes * count),
+        optimizer=OPTIMIZER_NBYTES * count / (plan.dp if plan.zero else 1),
+        activations=activations - logits,
+        recomputation=_recomputed(context),
+        logits=logits,
+        buffers=2 * stage_of_model.message_nbytes(context) if plan.pp > 1 else 0.0,
+    )
+
+
+def _in_flight(actions: Sequence[Action], kept: Sequence[float]) -> Iterator[float]:
+    """Bytes of activations after each action."""
+    held = 0.0
+    for kind, stage, _ in actions:
+        held += kept[stage] if kind == "F" else -kept[stage]
+        yield held
+
+
+def _recomputed(context: Context) -> float:
+    """What a layer keeps without recomputation beyond what it keeps with it."""
+    return layers.saved_nbytes(replace(context, recompute="none")) - layers.saved_nbytes(context)

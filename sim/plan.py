@@ -1,0 +1,212 @@
+"""How a model is spread over GPUs: the rank grid, its groups, and which combinations are possible.
+
+Tensor parallelism splits every matrix, pipeline parallelism the layers, data parallelism the batch. Ranks are counted
+as Megatron counts them: tp fastest, so that its many messages stay in a node, then dp, then pp.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from sim.models import Transformer
+from sim.models.flops import Recompute as Recompute
+from topologies.document import InputError
+from topologies.hardware import Cluster
+
+Schedule = Literal["gpipe", "1f1b", "interleaved"]
+Zero = Literal[0, 1]
+Axis = Literal["tp", "dp", "pp", "embedding"]
+
+_LARGEST = 10_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Degrees, schedule and batch. `sp` is Megatron's sequence parallelism, `vpp` the model chunks per pipeline rank,
+    `zero` 1 the distributed optimizer; `micro_batch` and `global_batch` count sequences.
+    """
+
+    tp: int
+    sp: bool
+    pp: int
+    vpp: int
+    dp: int
+    zero: Zero
+    recompute: Recompute
+    schedule: Schedule
+    micro_batch: int
+    global_batch: int
+
+    @property
+    def num_gpus(self) -> int:
+        return self.tp * self.pp * self.dp
+
+    @property
+    def num_microbatches(self) -> int:
+        """Microbatches that one pipeline runs in a step."""
+        return self.global_batch // (self.micro_batch * self.dp)
+
+    @property
+    def num_stages(self) -> int:
+        """Global stages: stage = chunk * pp + pipeline rank."""
+        return self.pp * self.vpp
+
+
+def rank(plan: Plan, tp: int, dp: int, pp: int) -> int:
+    """The global rank at these coordinates."""
+    return tp + plan.tp * (dp + plan.dp * pp)
+
+
+def groups(plan: Plan, axis: Axis) -> list[tuple[int, ...]]:
+    """The ranks that communicate along an axis, each group in the axis' order.
+
+    'embedding': the first and the last pipeline rank, which add up the gradients of a tied embedding; none if pp is 1.
+    """
+    ts, ds, ps = range(plan.tp), range(plan.dp), range(plan.pp)
+    if axis == "tp":
+        return [tuple(rank(plan, t, d, p) for t in ts) for p in ps for d in ds]
+    if axis == "dp":
+        return [tuple(rank(plan, t, d, p) for d in ds) for p in ps for t in ts]
+    if axis == "pp":
+        return [tuple(rank(plan, t, d, p) for p in ps) for d in ds for t in ts]
+    ends = [0, plan.pp - 1] if plan.pp > 1 else []
+    return [tuple(rank(plan, t, d, p) for p in ends) for d in ds for t in ts if ends]
+
+
+def group_of(plan: Plan, axis: Axis, member: int) -> tuple[int, ...]:
+    """The group along an axis that one rank is in, itself included; ranks between the ends have no embedding group."""
+    t, d, p = member % plan.tp, member // plan.tp % plan.dp, member // (plan.tp * plan.dp)
+    if axis == "tp":
+        return tuple(rank(plan, other, d, p) for other in range(plan.tp))
+    if axis == "dp":
+        return tuple(rank(plan, t, other, p) for other in range(plan.dp))
+    ends = (0, plan.pp - 1) if plan.pp > 1 else ()
+    stages = ends if axis == "embedding" else range(plan.pp)
+    return tuple(rank(plan, t, d, other) for other in stages) if p in stages else ()
+
+
+def stage_layers(plan: Plan, num_layers: int) -> tuple[int, ...]:
+    """Layers per global stage: evenly, or with embedding and loss counted as one layer each where only that divides.
+
+    So 126 layers on 16 stages are 7, 8, ..., 8, 7 [Megatron's account-for-embedding/loss-in-pipeline-split; Llama 3].
+    Raises InputError where neither divides.
+    """
+    layers = split_layers(num_layers, plan.num_stages)
+    if layers is None:
+        raise InputError(_cannot_split(plan, num_layers))
+    return layers
+
+
+def split_layers(num_layers: int, num_stages: int) -> tuple[int, ...] | None:
+    """As `stage_layers`, None where neither way divides. With one layer a stage, embedding and loss have their own."""
+    if num_layers % num_stages == 0:
+        return (num_layers // num_stages,) * num_stages
+    each, rest = divmod(num_layers + 2, num_stages)
+    if rest or not each:
+        return None
+    return (each - 1, *(each,) * (num_stages - 2), each - 1)
+
+
+def check(plan: Plan, model: Transformer, cluster: Cluster, seq_len: int) -> None:
+    """Refuse a plan that cannot be run.
+
+    Raises InputError that names the numbers which do not go together, and those that would.
+    """
+    problems = itertools.chain(
+        _absurd(plan, seq_len),
+        tensor_problems(plan.tp, model),
+        _cluster_problems(plan, cluster),
+        _sequence_problems(plan, model, seq_len),
+        _schedule_problems(plan),
+        _batch_problems(plan),
+    )
+    for problem in problems:
+        raise InputError(problem)
+    stage_layers(plan, model.num_layers)
+
+
+def tensor_problems(tp: int, model: Transformer) -> Iterator[str]:
+    """What of the model `tp` does not divide: heads, key and value heads, the MLP's width."""
+    widths = {"num_heads": model.num_heads, "num_kv_heads": model.num_kv_heads, "ffn": model.ffn}
+    for name, width in widths.items():
+        if width % tp:
+            yield f"tp={tp} does not divide {name}={width} of {model.name}; use {divisors(math.gcd(*widths.values()))}"
+
+
+def multiples_around(number: int, unit: int) -> str:
+    """'96 or 104': the multiples of `unit` below and above a number, none of them zero."""
+    below = number // unit * unit
+    return f"{below} or {below + unit}" if below else str(unit)
+
+
+def divisors(number: int) -> str:
+    """'1, 2, 4, 8, ...': the divisors of a number, the smallest few."""
+    found = [divisor for divisor in range(1, min(number, 10_000) + 1) if number % divisor == 0]
+    return _listed(found)
+
+
+def _listed(numbers: list[int], shown: int = 8) -> str:
+    return ", ".join(str(number) for number in numbers[:shown]) + (", ..." if len(numbers) > shown else "")
+
+
+def _absurd(plan: Plan, seq_len: int) -> Iterator[str]:
+    named = {field.name: getattr(plan, field.name) for field in fields(plan)} | {"seq_len": seq_len}
+    for name in ("tp", "pp", "vpp", "dp", "micro_batch", "global_batch", "seq_len"):
+        if not 1 <= named[name] <= _LARGEST:
+            yield f"{name}={named[name]} is not possible; use a whole number from 1 to {_LARGEST:,}"
+    if plan.zero not in (0, 1):
+        yield f"zero={plan.zero} is not supported yet; use 0 or 1"
+
+
+def _cluster_problems(plan: Plan, cluster: Cluster) -> Iterator[str]:
+    if plan.num_gpus > cluster.num_gpus:
+        product = f"tp x pp x dp = {plan.tp} x {plan.pp} x {plan.dp} = {plan.num_gpus} GPUs"
+        yield f"{product}, but {cluster.name} has {cluster.num_gpus}; use fewer, or more nodes"
+
+
+def _sequence_problems(plan: Plan, model: Transformer, seq_len: int) -> Iterator[str]:
+    if model.position == "learned" and seq_len > model.max_seq_len:
+        yield f"seq_len={seq_len} is more than the {model.max_seq_len} learned positions of {model.name}; use fewer"
+    if plan.sp and plan.tp == 1:
+        yield "sp (Megatron sequence parallelism) needs tp > 1; use sp=false, or tp=2 or more"
+    if plan.sp and seq_len % plan.tp:
+        fix = multiples_around(seq_len, plan.tp)
+        yield f"sp needs seq_len={seq_len} to be a multiple of tp={plan.tp}; use {fix}, or sp=false"
+
+
+def _schedule_problems(plan: Plan) -> Iterator[str]:
+    if plan.vpp > 1 and plan.pp == 1:
+        yield f"vpp={plan.vpp} needs pp > 1; use vpp=1, or pp=2 or more"
+    elif plan.vpp > 1 and plan.schedule != "interleaved":
+        yield f"vpp={plan.vpp} needs schedule=interleaved, not {plan.schedule}; use that, or vpp=1"
+    if plan.vpp == 1 and plan.schedule == "interleaved":
+        fix = "use vpp=2 or more" if plan.pp > 1 else "use pp=2 or more and vpp=2 or more"
+        yield f"schedule=interleaved needs vpp > 1; {fix}, or schedule=1f1b"
+
+
+def _batch_problems(plan: Plan) -> Iterator[str]:
+    unit = plan.micro_batch * plan.dp
+    if plan.global_batch % unit:
+        product = f"micro_batch x dp = {plan.micro_batch} x {plan.dp} = {unit}"
+        fix = multiples_around(plan.global_batch, unit)
+        yield f"global_batch={plan.global_batch} is not a multiple of {product}; use {fix}"
+    elif plan.schedule == "interleaved" and plan.num_microbatches % plan.pp:
+        fix = multiples_around(plan.global_batch, unit * plan.pp)
+        made = f"global_batch={plan.global_batch} makes {plan.num_microbatches} microbatches"
+        yield f"{made}; schedule=interleaved needs a multiple of pp={plan.pp}; use {fix}"
+
+
+def _cannot_split(plan: Plan, num_layers: int) -> str:
+    """Say which vpp would divide the layers with this pp, or which pp with this vpp."""
+    vpps = [vpp for vpp in range(1, num_layers + 1) if split_layers(num_layers, plan.pp * vpp)]
+    pps = [pp for pp in range(1, num_layers + 1) if split_layers(num_layers, pp * plan.vpp)]
+    fixes = [
+        f"vpp {_listed(vpps)}" if vpps and plan.pp > 1 and plan.vpp > 1 else "",
+        f"pp {_listed(pps)}" if pps else "",
+    ]
+    fix = " or ".join(fix for fix in fixes if fix) or "fewer stages"
+    stages = f"pp x vpp = {plan.pp} x {plan.vpp} = {plan.num_stages} stages"
+    also = f"nor {num_layers + 2} with embedding and loss counted"
+    return f"{stages} do not divide {num_layers} layers ({also}); use {fix}"

@@ -1,0 +1,180 @@
+"""What a report says first, in words: the same figures for the terminal and for the page.
+
+Model FLOPs utilisation counts the useful work, hardware FLOPs utilisation the recomputation too; what is missing to
+100 % is the time that kernels fall short of the peak, plus the parts of the step in which no kernel runs.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sim.reports.palette import KINDS, MEMORY, Kind, holding, part
+from sim.training import TrainingReport
+from topologies.quantity import GIB, seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One number of the headline, as text."""
+
+    name: str
+    value: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """A part of a bar: how it looks, how much it is (in the bar's unit), and that as text."""
+
+    kind: Kind
+    amount: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """What one pipeline rank's memory holds at its peak, in GiB, with the reserve of the allocator at the end."""
+
+    shares: tuple[Share, ...]
+    peak: float
+
+
+def title(report: TrainingReport) -> str:
+    """Model, number of GPUs, cluster."""
+    scenario = report.scenario
+    model, cluster = _name(scenario.get("model")), _name(scenario.get("cluster"))
+    return f"{model} on {scenario.get('gpus', '?')} GPUs of {cluster}"
+
+
+def scenario_rows(scenario: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
+    """Every setting with its value; nested settings as `plan.tp`."""
+    rows: list[tuple[str, str]] = []
+    for key, value in scenario.items():
+        if isinstance(value, Mapping):
+            rows += scenario_rows(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", _plain(value)))
+    return rows
+
+
+def headline(report: TrainingReport) -> tuple[Figure, ...]:
+    """The numbers that people ask for first, the step time at the front."""
+    result = report.result
+    return (
+        Figure(name="step time", value=seconds(number(result, "step_time_s")), detail=interval(result)),
+        Figure(name="MFU", value=percent(number(result, "mfu")), detail=f"{percent(number(result, 'hfu'))} HFU"),
+        Figure(
+            name="tokens/s",
+            value=f"{number(result, 'tokens_per_s'):,.0f}",
+            detail=f"{number(result, 'tokens_per_s_per_gpu'):,.0f} per GPU",
+        ),
+        Figure(
+            name="TFLOP/s per GPU",
+            value=f"{number(result, 'model_tflops_per_gpu'):,.0f}",
+            detail=f"{number(result, 'hardware_tflops_per_gpu'):,.0f} with recomputation",
+        ),
+        Figure(name="peak memory", value=f"{peak_memory(report):.1f} GiB", detail=_memory_verdict(report)),
+    )
+
+
+def interval(result: Mapping[str, object]) -> str:
+    """The range that holds the step time with 80 % probability, as far as it is known."""
+    bounds = result.get("interval")
+    if not isinstance(bounds, Mapping) or bounds.get("p10_s") is None or bounds.get("p90_s") is None:
+        return ""
+    return f"80 % within {seconds(number(bounds, 'p10_s'))} to {seconds(number(bounds, 'p90_s'))}"
+
+
+def provenance(result: Mapping[str, object]) -> str:
+    """On which values the time rests: measured, interpolated, extrapolated, data sheet."""
+    shares = result.get("parameters")
+    if not isinstance(shares, Mapping):
+        return ""
+    known = [(key, number(shares, key)) for key in shares if number(shares, key) > 0]
+    names = {"datasheet": "data-sheet"}
+    said = ", ".join(f"{percent(share, 0)} {names.get(key, key)}" for key, share in known)
+    return f"Of the time, by where its parameters come from: {said}." if known else ""
+
+
+def sentence(report: TrainingReport) -> str:
+    """Where the time goes, largest part first after the computation."""
+    parts = breakdown(mapping(report.result, "breakdown"))
+    computed = sum(share.amount for share in parts if share.kind.title == "compute")
+    rest = sorted((s for s in parts if s.kind.title != "compute"), key=lambda share: -share.amount)
+    lost = ", ".join(f"{share.kind.title} {share.text}" for share in rest)
+    step = seconds(number(report.result, "step_time_s"))
+    return f"Kernels compute for {percent(computed)} of each {step} step" + (f"; the rest is {lost}." if lost else ".")
+
+
+def breakdown(fractions: Mapping[str, object]) -> tuple[Share, ...]:
+    """The parts of a step that take any time, in the order given, as fractions."""
+    amounts = ((part(key), number(fractions, key)) for key in fractions)
+    return tuple(Share(kind=kind, amount=amount, text=percent(amount)) for kind, amount in amounts if amount > 0)
+
+
+def holdings(report: TrainingReport) -> tuple[Holdings, ...]:
+    """Per pipeline rank, what its memory holds at the peak."""
+    reserved = numbers(report.result, "peak_reserved_gib")
+    ends: tuple[float, ...] = reserved if len(reserved) == len(report.memory) else (0.0,) * len(report.memory)
+    return tuple(_holdings(held, end) for held, end in zip(report.memory, ends, strict=True))
+
+
+def legend(bars: Iterable[Iterable[Share]]) -> tuple[Kind, ...]:
+    """The kinds that occur in any of the bars, each once, in the palette's order."""
+    order = [(kind.letter, kind.color) for kind in (*KINDS.values(), *MEMORY.values())]
+    places = {look: place for place, look in enumerate(order)}
+    used = dict.fromkeys(share.kind for bar in bars for share in bar)
+    return tuple(sorted(used, key=lambda kind: places.get((kind.letter, kind.color), len(places))))
+
+
+def peak_memory(report: TrainingReport) -> float:
+    """GiB of the fullest pipeline rank, as allocated."""
+    return max(numbers(report.result, "peak_memory_gib"), default=0.0)
+
+
+def percent(fraction: float, decimals: int = 1) -> str:
+    """A fraction for people."""
+    return f"{fraction:.{decimals}%}".replace("%", " %")
+
+
+def number(values: Mapping[str, object], key: str) -> float:
+    """The number under a key of a result."""
+    value = values[key]
+    assert isinstance(value, int | float), f"{key} is no number: {value!r}"
+    return float(value)
+
+
+def numbers(values: Mapping[str, object], key: str) -> tuple[float, ...]:
+    """The list of numbers under a key of a result."""
+    listed = values[key]
+    assert isinstance(listed, list | tuple), f"{key} is no list: {listed!r}"
+    return tuple(float(value) for value in listed)
+
+
+def mapping(values: Mapping[str, object], key: str) -> Mapping[str, object]:
+    """The mapping under a key of a result."""
+    value = values[key]
+    assert isinstance(value, Mapping), f"{key} is no mapping: {value!r}"
+    return value
+
+
+def _holdings(held: Mapping[str, float], reserved: float) -> Holdings:
+    amounts = [(holding(key), nbytes / GIB) for key, nbytes in held.items()]
+    peak = sum(amount for _, amount in amounts)
+    amounts.append((holding("reserve"), reserved - peak))
+    shares = (Share(kind=kind, amount=amount, text=f"{amount:.1f} GiB") for kind, amount in amounts if amount > 0)
+    return Holdings(shares=tuple(shares), peak=peak)
+
+
+def _memory_verdict(report: TrainingReport) -> str:
+    of_capacity = f"of {report.memory_capacity_gib:.1f} GiB"
+    return of_capacity if report.result["fits"] else f"{of_capacity}: does not fit"
+
+
+def _name(value: object) -> str:
+    return str(value.get("name", "?")) if isinstance(value, Mapping) else str(value)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)

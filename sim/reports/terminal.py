@@ -1,0 +1,256 @@
+"""The report in the terminal: numbers first, then where the time goes, who does what when, and what memory holds.
+
+Every cell carries its letter as well as its colour, so that NO_COLOR and a copied text say the same.
+"""
+
+import io
+import os
+from collections.abc import Sequence
+from typing import Literal
+
+from rich.console import Console
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from sim.reports.figures import (
+    Holdings,
+    Share,
+    breakdown,
+    headline,
+    holdings,
+    legend,
+    mapping,
+    percent,
+    provenance,
+    scenario_rows,
+    title,
+)
+from sim.reports.palette import BLACK, BLUE, KINDS, ORANGE, Kind
+from sim.reports.slices import BOTH, cells
+from sim.timeline import Timeline
+from sim.training import TrainingReport
+from topologies.quantity import seconds
+
+LEAST_WIDTH = 40
+MOST_GANTT_ROWS = 64
+MOST_RANKS = 16
+MOST_PATH = 8
+IN_TITLE = ("kind", "model", "cluster", "gpus")
+SPACE = Kind(letter=" ", color="", ink="", title="")
+
+
+def render(report: TrainingReport, console_width: int, color: bool) -> str:
+    """The whole report as text for a terminal of that many columns; without colour it has no escape sequences."""
+    width = max(console_width, LEAST_WIDTH)
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        force_terminal=color,
+        color_system=_colors() if color else None,
+        no_color=not color,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+    )
+    _headline(console, report)
+    _where_time_goes(console, report, width)
+    _gantt(console, report.timeline, width)
+    _busy(console, report, width)
+    _memory(console, report, width)
+    _critical_path(console, report)
+    _notes(console, report)
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return "\n".join(line.rstrip() if not color else line for line in file.getvalue().splitlines()) + "\n"
+
+
+def _colors() -> Literal["truecolor", "256"]:
+    """Terminals that show all colours say so; the others show the nearest of their 256."""
+    return "truecolor" if os.environ.get("COLORTERM") in ("truecolor", "24bit") else "256"
+
+
+def _headline(console: Console, report: TrainingReport) -> None:
+    console.print(Text(title(report), style="bold"))
+    console.print(Text(_settings(report), style="dim"))
+    grid = Table.grid(padding=(0, 2))
+    for figure in headline(report):
+        grid.add_row(Text(figure.name), Text(figure.value, style="bold"), Text(figure.detail, style="dim"))
+    console.print(grid)
+
+
+def _settings(report: TrainingReport) -> str:
+    rows = scenario_rows({key: value for key, value in report.scenario.items() if key not in IN_TITLE})
+    return ", ".join(f"{name.removeprefix('plan.')} {value}" for name, value in rows)
+
+
+def _where_time_goes(console: Console, report: TrainingReport, width: int) -> None:
+    shares = breakdown(mapping(report.result, "breakdown"))
+    _heading(console, "Where the time goes (mean over ranks)")
+    console.print(_bar(shares, 1.0, width))
+    console.print(_legend([(share.kind, f"{share.kind.title} {share.text}") for share in shares], width))
+
+
+def _gantt(console: Console, timeline: Timeline, width: int) -> None:
+    tracks = [index for index, track in enumerate(timeline.tracks) if track.stream == "compute"]
+    if not tracks or timeline.duration <= 0:
+        return
+    names = [f"rank {timeline.tracks[index].rank}" for index in tracks]
+    margin = max(map(len, names)) + 1
+    columns = width - margin - 2
+    each = seconds(timeline.duration / columns)
+    _heading(console, f"The step, {seconds(timeline.duration)} from left to right, {each} a letter")
+    shown, left_out = _ends(len(tracks), MOST_GANTT_ROWS)
+    rows = {row: cells(timeline, tracks[row], columns) for row in shown}
+    for row in shown:
+        if row == left_out.stop and left_out:
+            console.print(_left_out(names[left_out.start], names[left_out.stop - 1]))
+        console.print(Text(f"{names[row]:<{margin}}│"), _gantt_row(rows[row]), Text("│"), sep="")
+    used = [key for key in (*KINDS, BOTH) if any(key in row for row in rows.values())]
+    console.print(_legend([(_look(key), _look(key).title) for key in used], width))
+    _say_folding(console, timeline, tracks)
+
+
+def _say_folding(console: Console, timeline: Timeline, tracks: Sequence[int]) -> None:
+    folded = {timeline.tracks[index].ranks_folded for index in tracks}
+    if folded != {1}:
+        few, many = min(folded), max(folded)
+        equal = f"{many}" if few == many else f"{few} to {many}"
+        console.print(Text(f"Each row stands for {equal} GPUs that do the same at the same time.", style="dim"))
+
+
+def _busy(console: Console, report: TrainingReport, width: int) -> None:
+    bars = [breakdown(fractions) for fractions in report.rank_busy]
+    if len(bars) < 2:
+        return
+    _heading(console, "Each pipeline rank's time")
+    _ranked_bars(console, bars, 1.0, [_computing(bar) for bar in bars], width)
+
+
+def _computing(bar: Sequence[Share]) -> str:
+    return f"{percent(sum(share.amount for share in bar if share.kind is KINDS['compute']))} compute"
+
+
+def _memory(console: Console, report: TrainingReport, width: int) -> None:
+    held = holdings(report)
+    if not held:
+        return
+    capacity = report.memory_capacity_gib
+    _heading(console, f"Peak memory of each pipeline rank; the bar's length is {_scale(held, capacity):.1f} GiB")
+    texts = [f"{one.peak:.1f} of {capacity:.1f} GiB" + ("" if one.peak <= capacity else " !") for one in held]
+    _ranked_bars(console, [one.shares for one in held], _scale(held, capacity), texts, width)
+    console.print(_legend([(kind, kind.title) for kind in legend(one.shares for one in held)], width))
+
+
+def _scale(held: Sequence[Holdings], capacity: float) -> float:
+    return max(capacity, *(sum(share.amount for share in one.shares) for one in held))
+
+
+def _critical_path(console: Console, report: TrainingReport) -> None:
+    if not report.critical_path:
+        return
+    _heading(console, "Critical path")
+    grid = Table.grid(padding=(0, 2))
+    for name, time in report.critical_path[:MOST_PATH]:
+        share = percent(time / report.timeline.duration) if report.timeline.duration > 0 else ""
+        grid.add_row(Text(share, justify="right"), Text(seconds(time), justify="right"), Text(name))
+    console.print(grid)
+
+
+def _notes(console: Console, report: TrainingReport) -> None:
+    notes = [note for note in (provenance(report.result), *report.notes) if note]
+    if notes:
+        _heading(console, "Assumptions and sources")
+    grid = Table.grid(padding=(0, 1))
+    for note in notes:
+        grid.add_row(Text("-"), Text(note))
+    console.print(grid)
+
+
+def _heading(console: Console, words: str) -> None:
+    console.print()
+    console.print(Text(words, style="bold"))
+
+
+def _ranked_bars(
+    console: Console, bars: Sequence[Sequence[Share]], whole: float, texts: Sequence[str], width: int
+) -> None:
+    margin, tail = len(f"pp {len(bars) - 1}") + 1, max(map(len, texts)) + 1
+    columns = max(width - margin - tail - 2, 8)
+    shown, left_out = _ends(len(bars), MOST_RANKS)
+    for index in shown:
+        if index == left_out.stop and left_out:
+            console.print(_left_out(f"pp {left_out.start}", f"pp {left_out.stop - 1}"))
+        name = f"{f'pp {index}':<{margin}}│"
+        bar = _bar(bars[index], whole, columns)
+        console.print(Text(name), bar, Text(f"│{texts[index]:>{tail}}"), sep="", no_wrap=True, overflow="crop")
+
+
+def _ends(count: int, most: int) -> tuple[list[int], range]:
+    """All rows where they are few; else the first and the last ones, and the range that is left out between them."""
+    if count <= most:
+        return list(range(count)), range(0)
+    left_out = range(most // 2, count - most // 2)
+    return [*range(left_out.start), *range(left_out.stop, count)], left_out
+
+
+def _left_out(first: str, last: str) -> Text:
+    return Text(f"... {first} to {last} are not shown here; --out DIR writes a page with all ...", style="dim")
+
+
+def _bar(shares: Sequence[Share], whole: float, columns: int) -> Text:
+    """A bar of exactly `columns` letters for `whole`; what no share fills is blank."""
+    blank = Share(kind=SPACE, amount=max(whole - sum(share.amount for share in shares), 0.0), text="")
+    bar = Text(no_wrap=True)
+    filled = [*shares, blank]
+    for share, count in zip(filled, apportion([share.amount for share in filled], columns), strict=True):
+        bar.append(share.kind.letter * count, _style(share.kind))
+    return bar
+
+
+def apportion(amounts: Sequence[float], columns: int) -> list[int]:
+    """Whole numbers in the proportion of the amounts, their sum `columns`, by the largest remainders."""
+    total = sum(amounts)
+    if total <= 0:
+        return [0] * len(amounts)
+    exact = [columns * amount / total for amount in amounts]
+    counts = [int(value) for value in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda index: counts[index] - exact[index])
+    for index in by_remainder[: columns - sum(counts)]:
+        counts[index] += 1
+    return counts
+
+
+def _gantt_row(names: Sequence[str]) -> Text:
+    row = Text(no_wrap=True)
+    for name in names:
+        row.append(_look(name).letter, _style(_look(name), name == BOTH))
+    return row
+
+
+def _look(key: str) -> Kind:
+    if key == BOTH:
+        return Kind(letter="▄", color=BLUE, ink=ORANGE, title="forward and backward by turns")
+    return KINDS[key]
+
+
+def _style(kind: Kind, half: bool = False) -> Style:
+    """Letters stand on their colour; the bubble stays empty."""
+    if not kind.color or kind is KINDS["bubble"]:
+        return Style(dim=True)
+    return Style(color=kind.ink, bgcolor=kind.color, bold=not half and kind.ink == BLACK)
+
+
+def _legend(entries: Sequence[tuple[Kind, str]], width: int) -> Text:
+    """Swatches with their words, as many to a line as fit."""
+    text, used = Text(), 0
+    for kind, words in entries:
+        length = len(words) + 6
+        if used and used + length > width:
+            text.append("\n")
+            used = 0
+        text.append(f" {kind.letter} ", _style(kind, kind.letter == "▄"))
+        text.append(f" {words}  ")
+        used += length
+    return text

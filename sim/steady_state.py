@@ -1,0 +1,211 @@
+"""Skipping what repeats: where all relative clocks are again as one period ago, the future is the past, moved on.
+
+A marker is set at equal steps of one stream. If between two markers every stream has moved by whole periods of its own
+list, waits for the same, and all clocks read the same relative to now, then each further period repeats the last one,
+until some list stops being periodic. Clocks are compared to 1e-12 of the period, so that a leap adds no more than that.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.timeline import Repeat
+from sim.walker import Walker
+
+PROBES = 16
+MAX_CANDIDATES = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leap:
+    """So many more periods of so many seconds; flags of moving microbatches grow by `flag_shift` in all."""
+
+    times: int
+    period: float
+    flag_shift: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """Steps start..stop of a stream in which step i + length repeats step i for microbatches `shift` keys later."""
+
+    start: int
+    stop: int
+    length: int
+    shift: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Snapshot:
+    now: float
+    lap: float
+    positions: list[int]
+    num_rows: list[int]
+    states: list[tuple[int, int, bool]]
+    clocks: NDArray[np.float64]
+    wires: NDArray[np.float64]
+    flags: frozenset[int]
+
+
+class SteadyState:
+    """Watches one run for periods that repeat."""
+
+    def __init__(self, walkers: Sequence[Walker]) -> None:
+        self._walkers = walkers
+        self._lists: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        self._reference = max(reversed(walkers), key=lambda walker: len(walker.blocks), default=None)
+        self._runs = [] if self._reference is None else _find_runs(*self._list(self._reference))
+        self._saved: _Snapshot | None = None
+        self._since_saved = 0
+        self._patience = 1
+        self._last_marker = 0.0
+        self._set_marker(1)
+
+    def at_marker(self, now: float, flags: Iterable[int], wires: list[tuple[float, float, float]]) -> Leap | None:
+        """Compare the run with itself some markers ago; move all streams on where it repeats.
+
+        What it is compared with is kept for 1, 2, 4, ... markers, so that a period of any number of markers is found
+        [Brent 1980]. Two states can be the same only if the reference took as long to come to each.
+        """
+        assert self._reference is not None
+        run = self._run_at(self._reference.position)
+        lap, self._last_marker = now - self._last_marker, now
+        leap = None
+        if self._saved is not None and run is not None and abs(lap - self._saved.lap) <= _tolerance(lap, now):
+            leap = self._leap(self._saved, self._take(now, lap, flags, wires), run)
+        self._since_saved += 1
+        if leap is not None:
+            self._saved, self._since_saved, self._patience = None, 0, 1
+        elif self._saved is None or self._since_saved == self._patience:
+            self._saved = self._take(now, lap, flags, wires)
+            self._since_saved, self._patience = 0, 2 * self._patience
+        self._set_marker(self._reference.position + 1)
+        return leap
+
+    def _set_marker(self, from_position: int) -> None:
+        """The next step of the reference at which a period may end."""
+        if self._reference is None:
+            return
+        for run in self._runs:
+            periods = max(0, -(-(from_position - run.start) // run.length))
+            marker = run.start + periods * run.length
+            if marker < run.stop:
+                self._reference.marker = marker
+                return
+        self._reference.marker = -1
+
+    def _run_at(self, position: int) -> _Run | None:
+        return next((run for run in self._runs if run.start <= position < run.stop), None)
+
+    def _take(self, now: float, lap: float, flags: Iterable[int], wires: list[tuple[float, float, float]]) -> _Snapshot:
+        return _Snapshot(
+            now=now,
+            lap=lap,
+            positions=[walker.position for walker in self._walkers],
+            num_rows=[len(walker.rows) for walker in self._walkers],
+            states=[(walker.pointer, walker.wire_label, walker.waits_for is None) for walker in self._walkers],
+            clocks=np.array([_clocks(walker, now) for walker in self._walkers]),
+            wires=np.array(wires).reshape(-1, 3),
+            flags=frozenset(flags),
+        )
+
+    def _leap(self, before: _Snapshot, after: _Snapshot, run: _Run) -> Leap | None:
+        period = after.now - before.now
+        moved = [end - start for start, end in zip(before.positions, after.positions, strict=True)]
+        reference = self._walkers.index(self._reference) if self._reference else 0
+        shift = moved[reference] // run.length * run.shift
+        if moved[reference] % run.length or not _repeats(before, after, moved, shift, period):
+            return None
+        times = min(
+            self._times(walker, steps, shift) for walker, steps in zip(self._walkers, moved, strict=True) if steps
+        )
+        if times < 1:
+            return None
+        for index, (walker, steps) in enumerate(zip(self._walkers, moved, strict=True)):
+            if steps:
+                walker.repeats.append(Repeat(before.num_rows[index], after.num_rows[index], times, period, steps))
+                walker.position += times * steps
+                walker.key += times * shift
+                if walker.waits_for is not None:
+                    walker.waits_for += times * shift
+        return Leap(times=times, period=period, flag_shift=times * shift)
+
+    def _times(self, walker: Walker, steps: int, shift: int) -> int:
+        """How many more whole periods the walker's list goes on as in the last one."""
+        if walker.finished:
+            return 0
+        blocks, keys = self._list(walker)
+        first = walker.position - steps
+        if first < 0:
+            return 0
+        same = (blocks[first + steps :] == blocks[first : len(blocks) - steps]) & (
+            keys[first + steps :] == keys[first : len(keys) - steps] + shift
+        )
+        repeated = int(np.argmin(same)) if not same.all() else len(same)
+        return (repeated - 1) // steps
+
+    def _list(self, walker: Walker) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The walker's blocks and keys as numbers."""
+        found = self._lists.get(walker.index)
+        if found is None:
+            blocks = np.fromiter(map(id, walker.blocks), dtype=np.int64, count=len(walker.blocks))
+            found = self._lists[walker.index] = (blocks, np.array(walker.keys, dtype=np.int64))
+        return found
+
+
+def _tolerance(period: float, now: float) -> float:
+    """What rounding may do to a clock: a leap of some hundred periods then stays below 1e-9 of the step."""
+    return 1e-12 * period + 4e-16 * now
+
+
+def _clocks(walker: Walker, now: float) -> tuple[float, float, float]:
+    """What a walker's future depends on: when its kernel ends or since when it waits, and its last bytes on a wire."""
+    computing = max(0.0, walker.until - now)
+    return (
+        computing,
+        0.0 if computing else now - walker.since,
+        now - walker.wire_since if walker.wire_label >= 0 else 0.0,
+    )
+
+
+def _repeats(before: _Snapshot, after: _Snapshot, moved: list[int], shift: int, period: float) -> bool:
+    if before.states != after.states or before.wires.shape != after.wires.shape:
+        return False
+    if {flag + shift for flag in before.flags} != after.flags:
+        return False
+    active = np.array(moved) > 0
+    tolerance = _tolerance(period, after.now)
+    return bool(
+        np.allclose(before.clocks[active], after.clocks[active], rtol=0.0, atol=tolerance)
+        and np.allclose(before.wires, after.wires, rtol=1e-12, atol=tolerance)
+    )
+
+
+def _find_runs(blocks: NDArray[np.int64], keys: NDArray[np.int64]) -> list[_Run]:
+    """The stretches of a stream's list that repeat themselves at least twice, found from evenly spread probes."""
+    runs: list[_Run] = []
+    covered = 0
+    for probe in range(0, len(blocks), max(1, len(blocks) // PROBES)):
+        if probe >= covered:
+            run = _run_around(probe, blocks, keys)
+            if run is not None:
+                runs.append(run)
+                covered = run.stop
+    return runs
+
+
+def _run_around(probe: int, blocks: NDArray[np.int64], keys: NDArray[np.int64]) -> _Run | None:
+    for candidate in np.flatnonzero(blocks[probe + 1 :] == blocks[probe])[:MAX_CANDIDATES]:
+        length = int(candidate) + 1
+        shift = int(keys[probe + length] - keys[probe])
+        if shift <= 0:
+            continue
+        same = (blocks[length:] == blocks[:-length]) & (keys[length:] == keys[:-length] + shift)
+        breaks = np.flatnonzero(~same)
+        after = int(breaks[breaks > probe][0]) if (breaks > probe).any() else len(same)
+        start = int(breaks[breaks < probe][-1]) + 1 if (breaks < probe).any() else 0
+        if after - probe >= 3 * length:
+            return _Run(start=start, stop=after + length, length=length, shift=shift)
+    return None

@@ -1,0 +1,288 @@
+"""One optimizer step from start to finish: choose the plan, lower it, play it, read the timeline.
+
+Detail is a choice of lowering. At kernel detail every kernel is played; at layer and stage detail a layer, or a stage's
+whole pass, is played alone first and then put in one piece. That is the same unless its collectives would share wires
+with other traffic.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from sim import timeline as timelines
+from sim.costs.collectives import COLLECTIVES
+from sim.critical_path import critical_path
+from sim.default_plan import PartialPlan, options
+from sim.engine import Engine
+from sim.folding import fold, unfolded
+from sim.frameworks import Framework
+from sim.instructions import Activity, Collective, Compute, Transfer
+from sim.layers.context import Context, Pass
+from sim.lowering import Condense, as_it_is, lower, seen_by
+from sim.memory import ALLOCATOR_RESERVE, MemoryUse, memory_use
+from sim.models import Transformer
+from sim.models.flops import hardware_flops, model_flops
+from sim.plan import Plan, check
+from sim.program import COMPUTE, Program, Stream
+from sim.timeline import Timeline
+from sim.workload import TrainingStep
+from topologies.document import Infeasible, InputError
+from topologies.hardware import Cluster
+from topologies.quantity import GIB, TERA
+
+Detail = Literal["kernel", "layer", "stage"]
+DETAILS: tuple[Detail, ...] = ("kernel", "layer", "stage")
+PIECE_NAMES = {"F": "forward", "B": "backward"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingReport:
+    """What one step came to. `result` has the keys of docs/design.md, section 6; memory is per pipeline rank."""
+
+    scenario: Mapping[str, object]
+    command: str
+    result: Mapping[str, object]
+    memory: tuple[Mapping[str, float], ...]
+    memory_capacity_gib: float
+    rank_busy: tuple[Mapping[str, float], ...]
+    critical_path: tuple[tuple[str, float], ...]
+    timeline: Timeline
+    notes: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether every rank's peak is within its GPU's memory."""
+        return bool(self.result["fits"])
+
+
+def choose_plan(
+    partial: PartialPlan, model: Transformer, cluster: Cluster, num_gpus: int, step: TrainingStep, framework: Framework
+) -> Plan:
+    """The first plan of `default_plan.options` that fits in memory.
+
+    Where degrees were given and nothing fits, the plan that needs least, so that the report can say by how much.
+    Raises InputError for an impossible plan, Infeasible where a rule may choose freely and nothing fits.
+    """
+    plans = options(partial, model, cluster, num_gpus, step.seq_len)
+    needs = {}
+    for plan in plans:
+        needs[plan] = max(use.reserved for use in memory_use(_context(model, cluster, plan, step, framework), plan))
+        if needs[plan] <= cluster.gpu.memory_nbytes:
+            return plan
+    least = min(needs, key=lambda plan: needs[plan])
+    if any(degree is not None for degree in (partial.tp, partial.pp, partial.vpp, partial.dp)):
+        return least
+    raise Infeasible(_nothing_fits(least, needs[least], len(plans), model, cluster, num_gpus))
+
+
+def _nothing_fits(least: Plan, need: float, num_plans: int, model: Transformer, cluster: Cluster, num_gpus: int) -> str:
+    closest = f"the smallest, tp={least.tp} pp={least.pp} dp={least.dp} recompute={least.recompute}"
+    room = f"{need / GIB:.1f} GiB of {cluster.gpu.memory_nbytes / GIB:.1f} GiB on a rank"
+    tried = f"none of {num_plans} plans of {model.name} on {num_gpus} GPUs of {cluster.name} fits"
+    return f"{tried}: {closest}, needs {room}; use more GPUs, a shorter sequence, or a smaller micro-batch"
+
+
+def simulate_training(
+    model: Transformer,
+    cluster: Cluster,
+    plan: Plan,
+    step: TrainingStep,
+    framework: Framework,
+    *,
+    detail: Detail = "layer",
+    folded: bool = True,
+    steady_state: bool = True,
+) -> Timeline:
+    """Play one training step.
+
+    `folded` plays one of several equal ranks, `steady_state` skips what repeats; neither changes the result by more
+    than 1e-9 of it. Raises InputError for an impossible plan.
+    """
+    check(plan, model, cluster, step.seq_len)
+    context = _context(model, cluster, plan, step, framework)
+    folding = fold(plan, cluster) if folded else unfolded(plan, cluster)
+    condense = as_it_is if detail == "kernel" or not folding.tp_alike else _condenser(context, cluster, detail)
+    program = lower(context, plan, cluster, folding, condense)
+    return Engine(cluster, steady_state=steady_state).play(program)
+
+
+def summarize(
+    timeline: Timeline,
+    model: Transformer,
+    cluster: Cluster,
+    plan: Plan,
+    step: TrainingStep,
+    framework: Framework,
+    command: str = "",
+) -> TrainingReport:
+    """What a played step comes to, with the memory that it needs."""
+    uses = memory_use(_context(model, cluster, plan, step, framework), plan)
+    shares = timelines.breakdown(timeline)
+    return TrainingReport(
+        scenario=_described(model, cluster, plan, step, framework),
+        command=command,
+        result=_rates(timeline.duration, model, cluster, plan, step)
+        | {
+            "bubble_fraction": shares["bubble"],
+            "breakdown": shares,
+            "peak_memory_gib": [use.total / GIB for use in uses],
+            "peak_reserved_gib": [use.reserved / GIB for use in uses],
+            "fits": all(use.reserved <= cluster.gpu.memory_nbytes for use in uses),
+            "interval": {"p10_s": None, "p50_s": timeline.duration, "p90_s": None},
+            "parameters": _origins(shares, cluster),
+        },
+        memory=tuple(use.by_holding() for use in uses),
+        memory_capacity_gib=cluster.gpu.memory_nbytes / GIB,
+        rank_busy=_busy_by_pipeline_rank(timeline, plan),
+        critical_path=critical_path(timeline),
+        timeline=timeline,
+        notes=_notes(uses, cluster, framework),
+    )
+
+
+def _context(model: Transformer, cluster: Cluster, plan: Plan, step: TrainingStep, framework: Framework) -> Context:
+    if step.precision not in cluster.gpu.peak_flops:
+        known = ", ".join(cluster.gpu.peak_flops)
+        raise InputError(f"{cluster.gpu.name} has no {step.precision}; use one of {known}")
+    return Context(
+        model=model,
+        gpu=cluster.gpu,
+        framework=framework,
+        tp=plan.tp,
+        sp=plan.sp,
+        recompute=plan.recompute,
+        micro_batch=plan.micro_batch,
+        seq_len=step.seq_len,
+        precision=step.precision,
+    )
+
+
+def _condenser(context: Context, cluster: Cluster, detail: Detail) -> Condense:
+    """Puts each piece of a pass into one instruction, or for stage detail all of them; equal pieces are played once."""
+    played: dict[tuple[tuple[str, object], ...], Compute] = {}
+
+    def condense(kind: str, pieces: Iterable[Pass]) -> Pass:
+        whole = []
+        for piece in pieces:
+            key = tuple(piece.items())
+            if key not in played:
+                played[key] = _played_alone(PIECE_NAMES[kind], piece, context, cluster)
+            whole.append(played[key])
+        return {COMPUTE: (_merged(whole),) if detail == "stage" else tuple(whole)}
+
+    return condense
+
+
+def _played_alone(name: str, piece: Pass, context: Context, cluster: Cluster) -> Compute:
+    """Play a piece on rank 0 with its wires to itself; where its seconds went is kept as parts."""
+    group = tuple(range(context.tp))
+    activities: dict[tuple[Collective | Transfer, int], Activity] = {
+        (instruction, 0): seen_by(COLLECTIVES[instruction.operation](cluster, group, instruction.nbytes), {0})
+        for block in piece.values()
+        for instruction in block
+        if isinstance(instruction, Collective)
+    }
+    streams = tuple(Stream(rank=0, name=stream, steps=[(None, block)]) for stream, block in piece.items())
+    program = Program(streams=streams, groups={("tp", 0): (0,)}, activities=activities, ranks_folded={0: 1})
+    timeline = Engine(cluster, steady_state=False).play(program)
+    return _in_one_piece(name, timelines.breakdown_by_rank(timeline)[0])
+
+
+def _merged(pieces: Iterable[Compute]) -> Compute:
+    seconds: dict[str, float] = {}
+    name = ""
+    for piece in pieces:
+        name = piece.name
+        for key, part in piece.parts:
+            seconds[key] = seconds.get(key, 0.0) + part
+    return _in_one_piece(name, seconds)
+
+
+def _in_one_piece(name: str, seconds: Mapping[str, float]) -> Compute:
+    parts = tuple((key, part) for key, part in seconds.items() if part)
+    return Compute(name=name, duration=sum(part for _, part in parts), parts=parts)
+
+
+def _rates(duration: float, model: Transformer, cluster: Cluster, plan: Plan, step: TrainingStep) -> dict[str, object]:
+    """Times and rates of a step; utilisation is against the dense peak of the precision of the large products."""
+    tokens = plan.global_batch * step.seq_len
+    per_gpu = 1 / (duration * plan.num_gpus)
+    peak = cluster.gpu.peak_flops[step.precision]
+    useful = model_flops(model, plan.global_batch, step.seq_len) * per_gpu
+    causal = model_flops(model, plan.global_batch, step.seq_len, causal=True) * per_gpu
+    executed = hardware_flops(model, plan.global_batch, step.seq_len, plan.recompute) * per_gpu
+    return {
+        "step_time_s": duration,
+        "tokens_per_s": tokens / duration,
+        "tokens_per_s_per_gpu": tokens * per_gpu,
+        "model_tflops_per_gpu": useful / TERA,
+        "hardware_tflops_per_gpu": executed / TERA,
+        "mfu": useful / peak,
+        "mfu_causal": causal / peak,
+        "hfu": executed / peak,
+    }
+
+
+def _origins(shares: Mapping[str, float], cluster: Cluster) -> dict[str, float]:
+    """Shares of the busy time by what the parameters behind it rest on."""
+    node = cluster.node
+    parts = {"exposed_tp": node.nvlink.fit, "exposed_pp": node.nic.fit, "exposed_dp": node.nic.fit}
+    origins = {"measured": 0.0, "interpolated": 0.0, "extrapolated": 0.0, "datasheet": 0.0}
+    for key, share in shares.items():
+        if key != "bubble":
+            origins[parts.get(key, node.gpu.fit).origin] += share
+    return {origin: share / sum(origins.values()) for origin, share in origins.items()}
+
+
+def _busy_by_pipeline_rank(timeline: Timeline, plan: Plan) -> tuple[Mapping[str, float], ...]:
+    """The breakdown of each pipeline rank, in fractions of the step, the mean over its played ranks."""
+    sums: list[dict[str, float]] = [{} for _ in range(plan.pp)]
+    counts = [0] * plan.pp
+    for rank, seconds in timelines.breakdown_by_rank(timeline).items():
+        place = rank // (plan.tp * plan.dp)
+        counts[place] += 1
+        for key, part in seconds.items():
+            sums[place][key] = sums[place].get(key, 0.0) + part / timeline.duration
+    return tuple({key: part / count for key, part in one.items()} for one, count in zip(sums, counts, strict=True))
+
+
+def _described(
+    model: Transformer, cluster: Cluster, plan: Plan, step: TrainingStep, framework: Framework
+) -> dict[str, object]:
+    """The scenario as it was run, in the names of a scenario file."""
+    degrees = asdict(plan)
+    batch = {"global": degrees.pop("global_batch"), "micro": degrees.pop("micro_batch"), "seq_len": step.seq_len}
+    return {
+        "kind": "training",
+        "model": model.name,
+        "cluster": cluster.name,
+        "gpus": plan.num_gpus,
+        "plan": degrees,
+        "batch": batch,
+        "precision": step.precision,
+        "framework": framework.name,
+    }
+
+
+def _notes(uses: tuple[MemoryUse, ...], cluster: Cluster, framework: Framework) -> tuple[str, ...]:
+    """What the figures rest on, in sentences."""
+    node = cluster.node
+    over = [rank for rank, use in enumerate(uses) if use.reserved > cluster.gpu.memory_nbytes]
+    worst = max(uses, key=lambda use: use.reserved)
+    out_of_memory = (
+        f"Out of memory on pipeline rank {', '.join(map(str, over[:8]))}: {worst.reserved / GIB:.1f} GiB needed of "
+        f"{cluster.gpu.memory_nbytes / GIB:.1f} GiB; use more tp or pp, more recomputation, or a smaller micro-batch.",
+    )
+    return (
+        *(out_of_memory if over else ()),
+        "No prediction interval yet: the parameters are data-sheet values and published achievable rates, not fits.",
+        f"GEMM reaches {node.gpu.fit['gemm_efficiency']:.0%} of peak: {node.gpu.fit.sources['gemm_efficiency']}.",
+        f"HBM reaches {node.gpu.fit['memory_efficiency']:.0%}: {node.gpu.fit.sources['memory_efficiency']}.",
+        f"{node.nvlink.name} reaches {node.nvlink.fit['bandwidth_efficiency']:.0%}: "
+        f"{node.nvlink.fit.sources['bandwidth_efficiency']}.",
+        f"{node.nic.name} reaches {node.nic.fit['bandwidth_efficiency']:.0%}: "
+        f"{node.nic.fit.sources['bandwidth_efficiency']}.",
+        f"Software as of {framework.description}; gradients are summed after the backward pass, not beside it.",
+        f"Memory reserved is taken as {ALLOCATOR_RESERVE:.0%} above what is allocated, an assumption.",
+        "Clocks under a power limit, stragglers and data loading are not modelled yet: expect a step to be slower.",
+    )

@@ -1,0 +1,207 @@
+"""What a layer runs, keeps and holds, for the GPT of 22 billion parameters that Korthikanti et al. (2022) time."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+import topologies
+from sim import frameworks, layers, models
+from sim.instructions import Collective, Compute, Record, Wait
+from sim.layers import Context, Pass, embedding, head
+from sim.models.transformer import layer_parameters
+from sim.plan import Recompute
+from topologies.quantity import GIB
+
+GPT = Context(
+    model=models.load("gpt-22b"),
+    gpu=topologies.gpu("a100-80gb-sxm"),
+    framework=frameworks.load("megatron-lm"),
+    tp=8,
+    sp=False,
+    recompute="none",
+    micro_batch=4,
+    seq_len=2048,
+    precision="fp16",
+)
+LLAMA = replace(GPT, model=models.load("llama3-70b"), framework=frameworks.load("megatron-core"), precision="bf16")
+SBH = 2048 * 4 * 6144
+PASSES = {"forward": layers.forward, "backward": layers.backward}
+PARTS = {"embedding": embedding, "layer": layers, "head": head}
+
+
+def collectives(one: Pass, stream: str) -> list[tuple[str, float]]:
+    return [(i.operation, i.nbytes) for i in one.get(stream, ()) if isinstance(i, Collective)]
+
+
+def kernel_seconds(one: Pass, prefix: str = "") -> float:
+    return sum(i.duration for i in one["compute"] if isinstance(i, Compute) and i.name.startswith(prefix))
+
+
+def names(one: Pass) -> list[str]:
+    return [i.name for i in one["compute"] if isinstance(i, Compute)]
+
+
+def test_tensor_parallel_sums_twice_forward_and_twice_backward() -> None:
+    """Two all-reduces of 2sbh bytes each way; those of backward run beside the weight gradients."""
+    assert collectives(layers.forward(GPT), "compute") == [("all_reduce", 2 * SBH)] * 2
+    assert collectives(layers.backward(GPT), "compute") == []
+    assert collectives(layers.backward(GPT), "tp") == [("all_reduce", 2 * SBH)] * 2
+
+
+def test_sequence_parallel_gathers_and_scatters_instead_and_gathers_the_inputs_again() -> None:
+    sp = replace(GPT, sp=True)
+    gather, scatter = ("all_gather", 2 * SBH), ("reduce_scatter", 2 * SBH)
+    assert collectives(layers.forward(sp), "compute") == [gather, scatter] * 2
+    assert collectives(layers.backward(sp), "compute") == [gather] * 2
+    assert collectives(layers.backward(sp), "tp") == [gather, scatter] * 2
+
+
+def test_without_overlap_everything_runs_on_the_compute_stream() -> None:
+    plain = replace(GPT, sp=True, framework=replace(GPT.framework, overlap_input_gradient=False))
+    backward = layers.backward(plain)
+    assert set(backward) == {"compute"}
+    assert Counter(collectives(backward, "compute")) == {("all_gather", 2 * SBH): 4, ("reduce_scatter", 2 * SBH): 2}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("which", ["forward", "backward"])
+def test_one_tp_rank_talks_to_nobody(part: str, which: str) -> None:
+    one = getattr(PARTS[part], which)(replace(GPT, tp=1))
+    assert all(isinstance(i, Compute) for block in one.values() for i in block)
+
+
+@pytest.mark.parametrize("context", [GPT, replace(GPT, sp=True), replace(LLAMA, sp=True)])
+@pytest.mark.parametrize("recompute", ["none", "selective", "full"])
+def test_every_flag_is_recorded_once_and_waited_for_once(context: Context, recompute: Recompute) -> None:
+    for part in PARTS.values():
+        backward = part.backward(replace(context, recompute=recompute))
+        everything = [i for block in backward.values() for i in block]
+        records = [i.flag for i in everything if isinstance(i, Record)]
+        waits = [i.flag for i in everything if isinstance(i, Wait)]
+        assert len(set(records)) == len(records)
+        assert sorted(records) == sorted(waits)
+
+
+def test_overlap_lasts_from_the_input_gradient_to_the_end_of_the_weight_gradient() -> None:
+    block = layers.backward(GPT)["compute"]
+    at = [i.name if isinstance(i, Compute) else i for i in block]
+    begin = at.index("qkv input gradient")
+    assert at[begin + 1 : begin + 4] == [
+        Record("qkv sum ready"),
+        "qkv weight gradient",
+        Wait("qkv sum done"),
+    ]
+
+
+def test_full_recomputation_runs_the_forward_again_with_its_collectives() -> None:
+    forward, plain = layers.forward(GPT), layers.backward(GPT)
+    full = layers.backward(replace(GPT, recompute="full"))
+    assert kernel_seconds(full) == pytest.approx(kernel_seconds(plain) + kernel_seconds(forward))
+    assert kernel_seconds(full, "recompute") == pytest.approx(kernel_seconds(forward))
+    assert collectives(full, "compute") == collectives(forward, "compute")
+
+
+def test_selective_recomputation_runs_the_attention_core_again() -> None:
+    again = layers.backward(replace(GPT, recompute="selective"))
+    extra = [name for name in names(again) if name.startswith("recompute")]
+    core = ["scores forward", "softmax forward", "attention dropout forward", "context forward"]
+    assert extra == [f"recompute {name}" for name in core]
+    assert kernel_seconds(again) - kernel_seconds(again, "recompute") == pytest.approx(
+        kernel_seconds(layers.backward(GPT))
+    )
+
+
+def test_backward_multiplies_twice_for_each_product_of_forward() -> None:
+    forward, backward = names(layers.forward(GPT)), names(layers.backward(GPT))
+    for linear in ("qkv", "projection", "mlp up", "mlp down"):
+        assert forward.count(f"{linear} forward") == 1
+        assert backward.count(f"{linear} input gradient") == backward.count(f"{linear} weight gradient") == 1
+
+
+def test_flash_writes_no_scores_and_a_model_without_dropout_has_none() -> None:
+    forward = names(layers.forward(LLAMA))
+    assert forward.count("flash forward") == forward.count("rotary forward") == 1
+    assert not [name for name in forward if "scores" in name or "dropout" in name]
+    assert "mlp residual" in forward
+
+
+def test_norms_and_dropout_shrink_with_sequence_parallelism() -> None:
+    """1/8 of the tokens: all but the start of the kernels."""
+    one, eighth = (kernel_seconds(layers.forward(replace(GPT, sp=sp)), "mlp norm forward") for sp in (False, True))
+    latency = GPT.gpu.fit["kernel_latency"]
+    assert (one - latency) / (eighth - latency) == pytest.approx(8)
+
+
+@pytest.mark.parametrize(
+    ("sp", "recompute", "expected"),
+    [
+        (False, "none", SBH * (10 + 24 / 8 + 5 * 64 * 2048 / (6144 * 8))),
+        (True, "none", SBH / 8 * (34 + 5 * 64 * 2048 / 6144)),
+        (False, "selective", SBH * (10 + 24 / 8)),
+        (True, "selective", SBH * 34 / 8),
+        (False, "full", SBH * 2),
+        (True, "full", SBH * 2 / 8),
+    ],
+)
+def test_saved_activations_are_those_of_table_two(sp: bool, recompute: Recompute, expected: float) -> None:
+    """Korthikanti et al. 2022, table 2: sbh(10 + 24/t + 5as/ht), sbh/t(34 + 5as/h), without 5as/h selectively, 2sbh."""
+    assert layers.saved_nbytes(replace(GPT, sp=sp, recompute=recompute)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "micro_batch", "layers_in_flight", "unsharded", "selective_sp"),
+    [
+        ("gpt-22b", 4, 48, 59.25, 9.5625),
+        ("gpt3-175b", 1, 96 * (1 + 7 / 24), 66.84375, 12.3515625),
+        ("gpt-530b", 1, 105 * (1 + 34 / 105), 114.0234375, 23.076171875),
+        ("gpt-1t", 1, 128, 131.25, 26.5625),
+    ],
+)
+def test_first_stage_keeps_what_figure_one_shows(
+    name: str, micro_batch: int, layers_in_flight: float, unsharded: float, selective_sp: float
+) -> None:
+    """GiB of activations, Korthikanti et al. 2022, figure 1: L layers in flight, L (1 + (p-1)/(p v)) interleaved.
+
+    With sequence parallelism the figure counts the embedding's dropout mask too, sbhp/t.
+    """
+    context = replace(GPT, model=models.load(name), micro_batch=micro_batch)
+    plain = layers_in_flight * layers.saved_nbytes(context) / GIB
+    assert plain == pytest.approx(unsharded, rel=1e-9)
+    chosen = replace(context, sp=True, recompute="selective")
+    assert layers_in_flight * layers.saved_nbytes(chosen) / GIB == pytest.approx(selective_sp, rel=1e-9)
+
+
+def test_flash_with_grouped_queries_keeps_no_scores() -> None:
+    """Llama-3-70B, TP8 + SP, per token: norms and inputs 2 x 4 x 8192, q, k, v and context 2 x (2 x 8192 + 2 x 1024),
+    gate, up and product 2 x 3 x 28672, an eighth of each; 4 bytes a head and row."""
+    tokens = 2048 * 4
+    expected = tokens / 8 * (8 * 8192 + 2 * (2 * 8192 + 2 * 1024) + 6 * 28672) + 4 * 8 * tokens
+    assert layers.saved_nbytes(replace(LLAMA, sp=True)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("context", [GPT, LLAMA])
+def test_tp_ranks_hold_the_layer_once_and_what_is_replicated_each(context: Context) -> None:
+    """Norms and the biases of the row-parallel products are on every rank."""
+    model = context.model
+    replicated = (2 * 2 if model.norm == "layernorm" else 2) * model.hidden + (2 * model.hidden if model.bias else 0)
+    assert 8 * layers.parameters(context) == layer_parameters(model) + 7 * replicated
+    assert layers.parameters(replace(context, tp=1)) == layer_parameters(model)
+
+
+def test_head_and_embedding_share_the_vocabulary() -> None:
+    """Vocabulary 51,200 over 8 ranks: 6,400 rows of 6,144, and 2,048 learned positions on each rank."""
+    assert head.matrix_parameters(GPT) == 6400 * 6144
+    assert embedding.parameters(GPT) == (6400 + 2048) * 6144
+    assert head.final_norm_parameters(GPT) == 2 * 6144
+
+
+def test_head_keeps_its_inputs_and_the_probabilities() -> None:
+    """Korthikanti et al. 2022, section 4.3: 4sbh/t (1 + v/h)."""
+    expected = 4 * SBH / 8 * (1 + 51200 / 6144)
+    assert head.saved_nbytes(replace(GPT, sp=True)) == pytest.approx(expected)
+    assert embedding.saved_nbytes(replace(GPT, sp=True)) == pytest.approx(SBH / 8)
+
+
+def test_the_loss_reduces_three_numbers_a_token() -> None:
+    assert collectives(head.forward(GPT), "compute") == [("all_reduce", 4 * 8192)] * 3
