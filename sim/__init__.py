@@ -1,0 +1,25 @@
+"""What would happen on the hardware: a model, run by a plan, on a cluster, becomes a timeline and a report.
+
+    from sim import simulate_training, summarize
+
+The names below are loaded when they are first asked for, so that `shardsim --help` starts at once.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sim.training import TrainingReport as TrainingReport
+    from sim.training import choose_plan as choose_plan
+    from sim.training import run_scenario as run_scenario
+    from sim.training import simulate_training as simulate_training
+    from sim.training import summarize as summarize
+
+__version__ = "0.1.0"
+__all__ = ["TrainingReport", "choose_plan", "run_scenario", "simulate_training", "summarize"]
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        return getattr(importlib.import_module("sim.training"), name)
+    raise AttributeError(f"module 'sim' has no attribute {name!r}")

@@ -16,6 +16,8 @@ from sim.program import Program
 
 KINDS = ("F", "B", "I", "W")
 NO_ACTION = -1
+WAIT_FOR = "wait for "
+"""How the name of a stall begins that bytes on a wire explain."""
 BREAKDOWN = (
     "compute",
     "exposed_tp",
@@ -49,6 +51,11 @@ class Label:
     name: str
     category: str
     parts: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def is_stall(self) -> bool:
+        """Whether nothing ran on the stream: it waited for work, or for bytes that another stream moved."""
+        return self.category == "bubble" or self.name.startswith(WAIT_FOR)
 
 
 BUBBLE = 0

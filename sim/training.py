@@ -5,6 +5,7 @@ whole pass, is played alone first and then put in one piece. That is the same un
 with other traffic.
 """
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -24,6 +25,7 @@ from sim.models import Transformer
 from sim.models.flops import hardware_flops, model_flops
 from sim.plan import Plan, check
 from sim.program import COMPUTE, Program, Stream
+from sim.scenario import Scenario
 from sim.timeline import Timeline
 from sim.workload import TrainingStep
 from topologies.document import Infeasible, InputError
@@ -55,6 +57,18 @@ class TrainingReport:
         return bool(self.result["fits"])
 
 
+def run_scenario(scenario: Scenario, *, detail: Detail = "layer") -> TrainingReport:
+    """Choose what the scenario leaves open, play it, and report.
+
+    Raises InputError for an impossible scenario, Infeasible where no plan fits in memory.
+    """
+    model, cluster, step, framework = scenario.model, scenario.cluster, scenario.step, scenario.framework
+    plan = choose_plan(scenario.plan, model, cluster, scenario.num_gpus, step, framework)
+    timeline = simulate_training(model, cluster, plan, step, framework, detail=detail)
+    command = _command(scenario, plan, detail)
+    return summarize(timeline, model, cluster, plan, step, framework, command)
+
+
 def choose_plan(
     partial: PartialPlan, model: Transformer, cluster: Cluster, num_gpus: int, step: TrainingStep, framework: Framework
 ) -> Plan:
@@ -73,6 +87,17 @@ def choose_plan(
     if any(degree is not None for degree in (partial.tp, partial.pp, partial.vpp, partial.dp)):
         return least
     raise Infeasible(_nothing_fits(least, needs[least], len(plans), model, cluster, num_gpus))
+
+
+def _command(scenario: Scenario, plan: Plan, detail: Detail) -> str:
+    """The command line that gives this result again."""
+    said = asdict(plan) | {"seq_len": scenario.step.seq_len, "precision": scenario.step.precision}
+    said |= {"framework": scenario.framework.name, "detail": detail}
+    words = ["shardsim", "train", scenario.model_reference, scenario.cluster_reference, "--gpus", str(plan.num_gpus)]
+    for name, value in said.items():
+        flag = name.replace("_", "-")
+        words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return shlex.join(words)
 
 
 def _nothing_fits(least: Plan, need: float, num_plans: int, model: Transformer, cluster: Cluster, num_gpus: int) -> str:

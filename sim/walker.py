@@ -8,7 +8,7 @@ from collections.abc import Callable
 from sim.instructions import Activity, Block, Collective, Compute, Record, Transfer, Wait
 from sim.network import Flow
 from sim.program import Program, Stream
-from sim.timeline import BUBBLE_LABEL, Label, Repeat, Row
+from sim.timeline import BUBBLE_LABEL, WAIT_FOR, Label, Repeat, Row
 from topologies.fabric import Wire, capacity
 from topologies.hardware import Cluster
 
@@ -142,7 +142,7 @@ class Compiler:
         exposed = f"exposed_{instruction.axis}"
         category = exposed if stream.name == "compute" else instruction.axis
         label = self.labels.number(instruction.name, category)
-        self.exposed[label] = self.labels.number(f"wait for {instruction.axis}", exposed)
+        self.exposed[label] = self.labels.number(f"{WAIT_FOR}{instruction.axis}", exposed)
         return label
 
     def _flag(self, rank: int, flag: str) -> int:

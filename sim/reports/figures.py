@@ -11,6 +11,8 @@ from sim.reports.palette import KINDS, MEMORY, Kind, holding, part
 from sim.training import TrainingReport
 from topologies.quantity import GIB, seconds
 
+LEAST_SHARE = 0.0005
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
@@ -32,10 +34,11 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
-    """What one pipeline rank's memory holds at its peak, in GiB, with the reserve of the allocator at the end."""
+    """What one pipeline rank's memory holds at its peak, in GiB: allocated, and with the allocator's reserve."""
 
     shares: tuple[Share, ...]
-    peak: float
+    allocated: float
+    reserved: float
 
 
 def title(report: TrainingReport) -> str:
@@ -106,9 +109,11 @@ def sentence(report: TrainingReport) -> str:
 
 
 def breakdown(fractions: Mapping[str, object]) -> tuple[Share, ...]:
-    """The parts of a step that take any time, in the order given, as fractions."""
+    """The parts of a step that show in per cent with one decimal, in the order given, as fractions."""
     amounts = ((part(key), number(fractions, key)) for key in fractions)
-    return tuple(Share(kind=kind, amount=amount, text=percent(amount)) for kind, amount in amounts if amount > 0)
+    return tuple(
+        Share(kind=kind, amount=amount, text=percent(amount)) for kind, amount in amounts if amount >= LEAST_SHARE
+    )
 
 
 def holdings(report: TrainingReport) -> tuple[Holdings, ...]:
@@ -159,15 +164,16 @@ def mapping(values: Mapping[str, object], key: str) -> Mapping[str, object]:
 
 def _holdings(held: Mapping[str, float], reserved: float) -> Holdings:
     amounts = [(holding(key), nbytes / GIB) for key, nbytes in held.items()]
-    peak = sum(amount for _, amount in amounts)
-    amounts.append((holding("reserve"), reserved - peak))
+    allocated = sum(amount for _, amount in amounts)
+    amounts.append((holding("reserve"), reserved - allocated))
     shares = (Share(kind=kind, amount=amount, text=f"{amount:.1f} GiB") for kind, amount in amounts if amount > 0)
-    return Holdings(shares=tuple(shares), peak=peak)
+    return Holdings(shares=tuple(shares), allocated=allocated, reserved=max(reserved, allocated))
 
 
 def _memory_verdict(report: TrainingReport) -> str:
-    of_capacity = f"of {report.memory_capacity_gib:.1f} GiB"
-    return of_capacity if report.result["fits"] else f"{of_capacity}: does not fit"
+    reserved = max(numbers(report.result, "peak_reserved_gib"), default=0.0)
+    said = f"{reserved:.1f} with reserve, of {report.memory_capacity_gib:.1f} GiB"
+    return said if report.result["fits"] else f"{said}: does not fit"
 
 
 def _name(value: object) -> str:

@@ -31,7 +31,7 @@ def render(report: TrainingReport) -> str:
         held=held,
         held_legend=figures.legend(one.shares for one in held),
         capacity=report.memory_capacity_gib,
-        scale=max([report.memory_capacity_gib, *(sum(share.amount for share in one.shares) for one in held)]),
+        scale=max([report.memory_capacity_gib, *(one.reserved for one in held)]),
         critical_path=[(name, seconds(time), _share(report, time)) for name, time in report.critical_path],
         scenario=figures.scenario_rows(report.scenario),
         notes=[note for note in (figures.provenance(report.result), *report.notes) if note],

@@ -138,13 +138,13 @@ def _memory(console: Console, report: TrainingReport, width: int) -> None:
         return
     capacity = report.memory_capacity_gib
     _heading(console, f"Peak memory of each pipeline rank; the bar's length is {_scale(held, capacity):.1f} GiB")
-    texts = [f"{one.peak:.1f} of {capacity:.1f} GiB" + ("" if one.peak <= capacity else " !") for one in held]
+    texts = [f"{one.allocated:.1f} of {capacity:.1f} GiB" + ("" if one.reserved <= capacity else " !") for one in held]
     _ranked_bars(console, [one.shares for one in held], _scale(held, capacity), texts, width)
     console.print(_legend([(kind, kind.title) for kind in legend(one.shares for one in held)], width))
 
 
 def _scale(held: Sequence[Holdings], capacity: float) -> float:
-    return max(capacity, *(sum(share.amount for share in one.shares) for one in held))
+    return max(capacity, *(one.reserved for one in held))
 
 
 def _critical_path(console: Console, report: TrainingReport) -> None:

@@ -160,7 +160,7 @@ def test_terminal_report_says_the_numbers():
         "52.3 %",
         "55.1 %",
         "30.0 GiB",
-        "of 74.5 GiB",
+        "33.0 with reserve, of 74.5 GiB",
         "1.1 s to 1.3 s",
         "25 % extrapolated",
     ):
@@ -183,6 +183,13 @@ def test_memory_over_capacity_is_said():
     assert "does not fit" in text
     assert "the bar's length is 33.0 GiB" in text
     assert 'class="rank over"' in page
+
+
+def test_memory_that_fits_only_without_the_reserve_is_over():
+    """30 GiB allocated, 33 GiB reserved, on 32 GiB."""
+    tight = report_of(memory_capacity_gib=32.0)
+    assert "30.0 of 32.0 GiB !" in terminal.render(tight, 80, color=False)
+    assert 'class="rank over"' in html.render(tight)
 
 
 def test_bars_part_their_columns_exactly():

@@ -29,6 +29,7 @@
     .sst-hint { margin-top: 4px; opacity: .75; }
     @media print { .sst-tools, .sst-hint { display: none; } }`;
   const AXIS = 24, TALLEST = 720, NARROW = 1.5, FONT = "system-ui, sans-serif";
+  const UNITS = [[1, "s"], [1e-3, "ms"], [1e-6, "\u00b5s"], [1e-9, "ns"]];
   const HINT = "Click, then wheel or + and \u2212 to zoom (Ctrl + wheel at any time); drag or arrow keys to move; " +
     "0 for the whole step. Where slices are narrower than a pixel or two, a column shows their shares, stacked.";
 
@@ -96,7 +97,7 @@
         if (top + row.y + row.height < AXIS || top + row.y > size.height) continue;
         paint.fillStyle = theme().row;
         paint.fillRect(size.gutter, top + row.y, plot(), row.height);
-        drawTrack(paint, tracks[row.track], { y: top + row.y, height: row.height }, shares);
+        drawTrack(paint, tracks[row.track], { y: top + row.y, height: row.height, least: row.first ? 0 : 3 }, shares);
       }
       drawNames(paint, top);
       drawAxis(paint);
@@ -143,7 +144,7 @@
         for (let c = 0; c < columns; c++) {
           const share = shares[k * columns + c];
           if (share === 0) continue;
-          const height = Math.min(share, 1 - below[c]) * row.height;
+          const height = Math.max(Math.min(share, 1 - below[c]) * row.height, row.least);
           paint.fillRect(size.gutter + c, row.y + below[c] * row.height, 1, height);
           below[c] += share;
           shares[k * columns + c] = 0;
@@ -168,7 +169,7 @@
 
     function drawAxis(paint) {
       const step = niceStep(((view.to - view.from) * (size.width < 560 ? 70 : 95)) / plot());
-      const [unit, name] = step >= 1 ? [1, "s"] : step >= 1e-3 ? [1e-3, "ms"] : step >= 1e-6 ? [1e-6, "\u00b5s"] : [1e-9, "ns"];
+      const [unit, name] = UNITS.find(([one]) => step >= 0.1 * one) || UNITS[3];
       const decimals = Math.max(0, -Math.floor(Math.log10(step / unit) + 1e-9));
       paint.font = `11px ${FONT}`;
       paint.textBaseline = "middle";
@@ -256,7 +257,7 @@
     return { draw, show, zoom, sliceAt, view };
   }
 
-  /* Per track: its slices in the order of their starts; `reach` is the latest end so far, so that it can be searched. */
+  /* Per track: its slices in the order of their starts; `reach` is the latest end so far, which can be searched. */
   function indexTracks(data) {
     const { track, kind, start, end } = data.columns;
     const sources = data.tracks.map(() => []);
@@ -284,7 +285,8 @@
     const height = tall ? 28 : Math.min(Math.max(fitting, 6), 28);
     let y = 0;
     const list = tracks.map((_, track) => {
-      const first = firsts[track], row = { track, first, y: y + (first ? gap : 0), height: first ? height : height / 2 };
+      const first = firsts[track], apart = first ? gap : firsts[track - 1] ? gap - 1 : 0;
+      const row = { track, first, y: y + apart, height: first ? height : height / 2 };
       y = row.y + row.height;
       return row;
     });
@@ -316,7 +318,8 @@
     const column = data.columns, label = data.labels[column.label[index]];
     const took = column.end[index] - column.start[index], kind = data.kinds[column.kind[index]];
     const lines = [label.name, label.title || kind.title];
-    lines.push(`rank ${track.rank}, ${track.stream}` + (track.ranks_folded > 1 ? ` (as on ${track.ranks_folded} ranks)` : ""));
+    const folded = track.ranks_folded > 1 ? ` (as on ${track.ranks_folded} ranks)` : "";
+    lines.push(`rank ${track.rank}, ${track.stream}${folded}`);
     if (column.stage[index] >= 0) lines.push(`stage ${column.stage[index]}`);
     if (column.microbatch[index] >= 0) lines.push(`microbatch ${column.microbatch[index]}`);
     lines.push(`starts at ${seconds(column.start[index])}`, `takes ${seconds(took)}`);
@@ -326,7 +329,7 @@
   }
 
   function seconds(time) {
-    const [unit, name] = time >= 1 ? [1, "s"] : time >= 1e-3 ? [1e-3, "ms"] : [1e-6, "\u00b5s"];
+    const [unit, name] = UNITS.find(([one]) => time >= one) || UNITS[3];
     return `${(time / unit).toPrecision(4)} ${name}`;
   }
 

@@ -1,0 +1,76 @@
+"""What `--out DIR` writes: the result, the trace, the page, the scenario, and a manifest with a hash of each.
+
+A file appears under its name only when it is whole; the same scenario gives the same bytes.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import orjson
+
+from sim import __version__
+from sim.reports.html import render
+from sim.trace import perfetto
+from sim.training import TrainingReport
+from topologies.document import InputError
+
+
+def write(report: TrainingReport, scenario: str, folder: Path) -> tuple[Path, ...]:
+    """Write everything into `folder`, which is made where it is missing; returns the files.
+
+    Raises InputError where the folder cannot be written.
+    """
+    contents = {
+        "result.json": result_json(report),
+        "timeline.json.gz": perfetto(report.timeline),
+        "report.html": render(report).encode(),
+        "scenario.yaml": scenario.encode(),
+    }
+    contents["manifest.json"] = _manifest(report, contents)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return tuple(_replace(folder / name, content) for name, content in contents.items())
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror or error}; use another --out") from None
+
+
+def result_json(report: TrainingReport) -> bytes:
+    """The result and the scenario it belongs to, as JSON."""
+    return orjson.dumps(
+        {**report.result, "scenario": report.scenario, "command": report.command}, option=orjson.OPT_INDENT_2
+    )
+
+
+def result_csv(report: TrainingReport) -> str:
+    """The result as two lines of CSV: names such as breakdown.compute, and values; a list becomes its largest."""
+    flat = _flat(report.result)
+    return ",".join(flat) + "\n" + ",".join(map(_cell, flat.values())) + "\n"
+
+
+def _flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = max(value) if isinstance(value, list) else value
+    return flat
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _manifest(report: TrainingReport, contents: Mapping[str, bytes]) -> bytes:
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    manifest = {"shardsim": __version__, "command": report.command, "sha256": hashes}
+    return orjson.dumps(manifest, option=orjson.OPT_INDENT_2)
+
+
+def _replace(path: Path, content: bytes) -> Path:
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_bytes(content)
+    os.replace(unfinished, path)
+    return path
