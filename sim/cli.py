@@ -3,6 +3,7 @@
 Everything heavy is imported inside the commands, so that --help answers at once.
 """
 
+import io
 import os
 import shutil
 import sys
@@ -183,6 +184,8 @@ def _complain(message: str, code: int) -> int:
 
 def main() -> int:
     """Run the command line. Returns the exit code: 0 ok, 1 internal, 2 bad input, 3 does not fit, 130 interrupted."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
         code = app(standalone_mode=False)
     except typer.TyperException as error:

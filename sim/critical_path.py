@@ -17,6 +17,7 @@ WORDS = {
     "compute": "kernels",
     "exposed_tp": "tp communication",
     "exposed_pp": "pipeline messages",
+    "pp": "pipeline messages",
     "exposed_dp": "dp communication",
     "bubble": "waiting for other ranks",
     "optimizer": "optimizer",
@@ -47,12 +48,16 @@ class _Walk:
             row, start = rows[position], starts[position]
             category = self._categories[row]
             message = self._message(row, now) if category in ("bubble", "exposed_pp") else None
+            late = self._late(row, now) if category == "bubble" and message is None else None
+            if late is not None:
+                track = late
+                continue
             if message is not None:
                 track, row, start = message
-                category = "exposed_pp"
+                category = "pp"
             yield from self._spent(row, category, now - start)
             now = start
-            if category == "exposed_pp" and message is not None:
+            if category == "pp":
                 track = self._where_made(track, now)
 
     def _spent(self, row: int, category: str, length: float) -> Iterator[tuple[str, float]]:
@@ -79,6 +84,21 @@ class _Walk:
                 if abs(self.timeline.end[sent] - now) <= self._tolerance:
                     return int(self.timeline.track[sent]), sent, float(self.timeline.start[sent])
         return None
+
+    def _late(self, row: int, now: float) -> int | None:
+        """The track that came last to the collective which follows a stall: it had no stall before it."""
+        if row + 1 == len(self._categories) or abs(self._start(row + 1) - now) > self._tolerance:
+            return None
+        met = self._met.get(int(self.timeline.label[row + 1]), ())
+        for other in met[bisect_left(met, now - self._tolerance, key=self._start) :]:
+            if self._start(other) > now + self._tolerance:
+                break
+            if self._categories[other - 1] != "bubble" or self.timeline.end[other - 1] < now - self._tolerance:
+                return int(self.timeline.track[other])
+        return None
+
+    def _start(self, row: int) -> float:
+        return float(self.timeline.start[row])
 
     def _where_made(self, track: int, now: float) -> int:
         """What a message waited for: the one before it on its stream, or else the rank's own kernels."""
@@ -109,6 +129,16 @@ class _Walk:
             (self.timeline.start[first:last].tolist(), list(range(first, last)))
             for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
         ]
+
+    @cached_property
+    def _met(self) -> dict[int, list[int]]:
+        """Rows of the collectives on compute streams by their label, in order of their start."""
+        meeting = np.array([label.category in ("exposed_tp", "exposed_dp") for label in self.timeline.labels])
+        rows = np.flatnonzero(meeting[self.timeline.label])
+        found: dict[int, list[int]] = {}
+        for row in rows[np.argsort(self.timeline.start[rows], kind="stable")].tolist():
+            found.setdefault(int(self.timeline.label[row]), []).append(row)
+        return found
 
     @cached_property
     def _sent(self) -> dict[tuple[int, int, int], list[int]]:

@@ -130,6 +130,9 @@ class SteadyState:
                 walker.key += times * shift
                 if walker.waits_for is not None:
                     walker.waits_for += times * shift
+            else:  # it has been waiting since before: the leap moves only now away from then
+                walker.since -= times * period
+                walker.wire_since -= times * period
         return Leap(times=times, period=period, flag_shift=times * shift)
 
     def _times(self, walker: Walker, steps: int, shift: int) -> int:
@@ -177,7 +180,8 @@ def _repeats(before: _Snapshot, after: _Snapshot, moved: list[int], shift: int, 
         return False
     active = np.array(moved) > 0
     tolerance = _tolerance(period, after.now)
-    return bool(
+    in_one_kernel = after.clocks[~active, 0].any()
+    return not in_one_kernel and bool(
         np.allclose(before.clocks[active], after.clocks[active], rtol=0.0, atol=tolerance)
         and np.allclose(before.wires, after.wires, rtol=1e-12, atol=tolerance)
     )

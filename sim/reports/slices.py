@@ -80,11 +80,12 @@ def canvas_data(shown: Cut) -> dict[str, object]:
     }
 
 
-def cells(timeline: Timeline, track: int, width: int) -> list[str]:
-    """Cut the step into `width` equal cells: for each what fills most of it, a key of KINDS or BOTH."""
+def cells(timeline: Timeline, track: int, width: int, until: float | None = None) -> list[str]:
+    """Cut the step, or its first `until` seconds, into `width` equal cells: for each what fills most of it, a key of
+    KINDS or BOTH."""
     first, last = np.searchsorted(timeline.track, [track, track + 1])
     stream = _rows(timeline, np.arange(first, last))
-    edges = np.linspace(0.0, timeline.duration, width + 1)
+    edges = np.linspace(0.0, timeline.duration if until is None else until, width + 1)
     look, start, end = looks(stream), stream.start, stream.end
     filled = np.array([_filled(start[look == key], end[look == key], edges) for key in range(len(LOOKS))])
     filled[LOOKS.index("bubble")] += np.maximum(np.diff(edges) - filled.sum(axis=0), 0.0)
@@ -92,6 +93,18 @@ def cells(timeline: Timeline, track: int, width: int) -> list[str]:
     for cell in np.flatnonzero(_by_turns(look, start, filled, edges)):
         names[cell] = BOTH
     return names
+
+
+def action_length(timeline: Timeline, track: int) -> float:
+    """Mean seconds of the actions of a stream, stalls within them left out; infinite where it has none."""
+    first, last = np.searchsorted(timeline.track, [track, track + 1])
+    stream = _rows(timeline, np.arange(first, last))
+    acting = looks(stream) < LOOKS.index("W") + 1
+    steps = np.column_stack([stream.kind, stream.stage, stream.microbatch])[acting]
+    if not len(steps):
+        return float("inf")
+    num_actions = 1 + np.count_nonzero((steps[1:] != steps[:-1]).any(axis=1))
+    return float((stream.end - stream.start)[acting].sum() / num_actions)
 
 
 def _by_turns(

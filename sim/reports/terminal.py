@@ -27,7 +27,7 @@ from sim.reports.figures import (
     title,
 )
 from sim.reports.palette import BLACK, BLUE, KINDS, ORANGE, Kind
-from sim.reports.slices import BOTH, cells
+from sim.reports.slices import BOTH, action_length, cells
 from sim.timeline import Timeline
 from sim.training import TrainingReport
 from topologies.quantity import seconds
@@ -36,6 +36,7 @@ LEAST_WIDTH = 40
 MOST_GANTT_ROWS = 64
 MOST_RANKS = 16
 MOST_PATH = 8
+LETTERS_PER_ACTION = 2
 IN_TITLE = ("kind", "model", "cluster", "gpus")
 SPACE = Kind(letter=" ", color="", ink="", title="")
 
@@ -93,23 +94,39 @@ def _where_time_goes(console: Console, report: TrainingReport, width: int) -> No
 
 
 def _gantt(console: Console, timeline: Timeline, width: int) -> None:
+    """The whole step; where its letters are too coarse to tell forward from backward, its beginning as well."""
     tracks = [index for index, track in enumerate(timeline.tracks) if track.stream == "compute"]
     if not tracks or timeline.duration <= 0:
         return
-    names = [f"rank {timeline.tracks[index].rank}" for index in tracks]
+    columns = width - len(_row_name(timeline, tracks[-1])) - 3
+    shown = _chart(console, timeline, tracks, columns, timeline.duration)
+    coarse = sum(name == BOTH for row in shown for name in row) > len(shown) * columns / 2
+    if coarse and len(tracks) <= MOST_RANKS:
+        letter = action_length(timeline, tracks[0]) / LETTERS_PER_ACTION
+        shown += _chart(console, timeline, tracks, columns, columns * letter)
+    used = {key for row in shown for key in row}
+    console.print(_legend([(_look(key), _look(key).title) for key in (*KINDS, BOTH) if key in used], width))
+    _say_folding(console, timeline, tracks)
+
+
+def _chart(console: Console, timeline: Timeline, tracks: Sequence[int], columns: int, until: float) -> list[list[str]]:
+    """Print a row per rank of the first `until` seconds; returns the cells."""
+    whole = until >= timeline.duration
+    part = f"The step, {seconds(timeline.duration)}" if whole else f"Its first {seconds(until)}"
+    _heading(console, f"{part} from left to right, {seconds(until / columns)} a letter")
+    rows, left_out = _ends(len(tracks), MOST_GANTT_ROWS)
+    names = [_row_name(timeline, track) for track in tracks]
     margin = max(map(len, names)) + 1
-    columns = width - margin - 2
-    each = seconds(timeline.duration / columns)
-    _heading(console, f"The step, {seconds(timeline.duration)} from left to right, {each} a letter")
-    shown, left_out = _ends(len(tracks), MOST_GANTT_ROWS)
-    rows = {row: cells(timeline, tracks[row], columns) for row in shown}
-    for row in shown:
+    cut = [cells(timeline, tracks[row], columns, until) for row in rows]
+    for row, letters in zip(rows, cut, strict=True):
         if row == left_out.stop and left_out:
             console.print(_left_out(names[left_out.start], names[left_out.stop - 1]))
-        console.print(Text(f"{names[row]:<{margin}}│"), _gantt_row(rows[row]), Text("│"), sep="")
-    used = [key for key in (*KINDS, BOTH) if any(key in row for row in rows.values())]
-    console.print(_legend([(_look(key), _look(key).title) for key in used], width))
-    _say_folding(console, timeline, tracks)
+        console.print(Text(f"{names[row]:<{margin}}│"), _gantt_row(letters), Text("│"), sep="")
+    return cut
+
+
+def _row_name(timeline: Timeline, track: int) -> str:
+    return f"rank {timeline.tracks[track].rank}"
 
 
 def _say_folding(console: Console, timeline: Timeline, tracks: Sequence[int]) -> None:

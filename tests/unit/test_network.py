@@ -1,0 +1,127 @@
+"""Shared wires, in figures small enough to be solved by hand: bytes, seconds, bytes per second."""
+
+import pytest
+from simpy import Environment
+
+from sim.network import Flow, Network, fair_speeds
+
+
+def flow(nbytes: float, *wires: int, latency: float = 0.0, speed: float) -> Flow:
+    """A message over some wires; `speed` is what the narrowest of them carries."""
+    return Flow(latency=latency, nbytes=nbytes, usage=tuple((wire, 1.0) for wire in wires), speed=speed)
+
+
+def finish_times(capacities: list[float], *starts: tuple[float, Flow]) -> list[float]:
+    """When each flow, started at its time, is done."""
+    env = Environment()
+    network = Network(env, capacities)
+    done = [float("nan")] * len(starts)
+
+    def start(index: int, at: float, one: Flow) -> None:
+        env.timeout(at).callbacks.append(lambda _: network.start(one, lambda: done.__setitem__(index, env.now)))
+
+    for index, (at, one) in enumerate(starts):
+        start(index, at, one)
+    env.run()
+    assert network.in_flight() == []
+    return done
+
+
+def test_alone_a_message_takes_its_latency_and_its_bytes_over_the_speed() -> None:
+    """1 + 12 / 4."""
+    assert finish_times([4.0], (0.0, flow(12, 0, latency=1.0, speed=4.0))) == [4.0]
+
+
+def test_without_wires_only_the_latency_counts() -> None:
+    assert finish_times([], (0.5, flow(0, latency=2.0, speed=1.0))) == [2.5]
+
+
+def test_two_equal_messages_on_one_wire_take_twice_as_long() -> None:
+    """12 bytes each at 4 B/s: 3 s alone, 6 s together, and the latency of 1 s only once."""
+    both = (0.0, flow(12, 0, latency=1.0, speed=4.0))
+    assert finish_times([4.0], both, both) == [7.0, 7.0]
+
+
+def test_two_messages_on_two_wires_do_not_notice_each_other() -> None:
+    assert finish_times([4.0, 4.0], (0.0, flow(12, 0, speed=4.0)), (0.0, flow(8, 1, speed=4.0))) == [3.0, 2.0]
+
+
+def test_three_sizes_on_one_wire_speed_up_as_each_leaves() -> None:
+    """6 B/s, 6 + 12 + 18 bytes. 2 B/s each until 3; 3 B/s each until 5 (12 - 6 = 6 left); 6 B/s until 6 (6 left)."""
+    flows = [(0.0, flow(nbytes, 0, speed=6.0)) for nbytes in (6, 12, 18)]
+    assert finish_times([6.0], *flows) == [3.0, 5.0, 6.0]
+
+
+def test_a_message_that_joins_halfway_halves_the_speed_from_then_on() -> None:
+    """4 B/s. A: 16 bytes from 0. B: 4 bytes from 2. A has 8 left at 2; both at 2 B/s: B done at 4, A (4 left) at 5."""
+    assert finish_times([4.0], (0.0, flow(16, 0, speed=4.0)), (2.0, flow(4, 0, speed=4.0))) == [5.0, 4.0]
+
+
+def test_one_that_joins_during_anothers_latency_has_the_wire_until_that_is_over() -> None:
+    """4 B/s. A: latency 2, 8 bytes, from 0 (alone it would end at 4). B: 8 bytes from 1.
+
+    B alone from 1 to 2 moves 4. From 2 both at 2 B/s: B's other 4 end at 4; A has 4 left, at 4 B/s: 5.
+    """
+    assert finish_times([4.0], (0.0, flow(8, 0, latency=2.0, speed=4.0)), (1.0, flow(8, 0, speed=4.0))) == [5.0, 4.0]
+
+
+def test_one_that_comes_and_goes_during_anothers_latency_costs_it_nothing() -> None:
+    """4 B/s. A enters at 2 and ends at 4; B is on the wire from 1 to 2."""
+    assert finish_times([4.0], (0.0, flow(8, 0, latency=2.0, speed=4.0)), (1.0, flow(4, 0, speed=4.0))) == [4.0, 2.0]
+
+
+def test_a_latency_that_outlasts_the_other_message_shares_nothing() -> None:
+    """4 B/s. A: 8 bytes, done at 2. B: started at 1 with 2 s of latency: 3 + 8 / 4."""
+    assert finish_times([4.0], (0.0, flow(8, 0, speed=4.0)), (1.0, flow(8, 0, latency=2.0, speed=4.0))) == [2.0, 5.0]
+
+
+def test_one_that_enters_as_another_leaves_shares_nothing() -> None:
+    """4 B/s. A: 8 bytes, done at 2. B enters at 2, either by its start or by its latency."""
+    for joins in ((2.0, flow(8, 0, speed=4.0)), (1.0, flow(8, 0, latency=1.0, speed=4.0))):
+        assert finish_times([4.0], (0.0, flow(8, 0, speed=4.0)), joins) == [2.0, 4.0]
+
+
+def test_who_shares_a_wire_with_a_slowed_message_gets_what_it_leaves() -> None:
+    """Wires of 6 and 12 B/s. A on the first, B on both, C on the second: 3, 3 and 9 B/s.
+
+    A's 9 bytes end at 3; then B and C get 6 each. B's 12: 3 left at 3, done at 3.5. C's 45: 18 left at 3, 15 at 3.5,
+    alone at 12 B/s: 4.75.
+    """
+    flows = (flow(9, 0, speed=6.0), flow(12, 0, 1, speed=6.0), flow(45, 1, speed=12.0))
+    assert finish_times([6.0, 12.0], *((0.0, one) for one in flows)) == [3.0, 3.5, 4.75]
+
+
+def test_a_collective_is_as_fast_as_its_tightest_wire_and_loads_the_others_less() -> None:
+    """8 bytes over a wire of 8 B/s and 2 over one of 4: 1 s alone. A message of 8 bytes on the second finds 2 B/s free,
+    and max-min gives it more: both rise to x with x / 4 + x = 4, x = 3.2. The message (8 bytes) ends at 2.5, just as
+    the collective does (8 / 3.2)."""
+    collective = Flow(latency=0.0, nbytes=8.0, usage=((0, 1.0), (1, 0.25)), speed=8.0)
+    assert finish_times([8.0, 4.0], (0.0, collective)) == [1.0]
+    both = finish_times([8.0, 4.0], (0.0, collective), (0.0, flow(8, 1, speed=4.0)))
+    assert both == pytest.approx([2.5, 2.5])
+
+
+def test_what_is_in_flight_says_when_it_enters_what_is_left_and_how_fast() -> None:
+    """At 1: A (16 bytes at 4 B/s) has 12 left; B is in its latency for 2 s more; A's speed is not yet shared."""
+    env = Environment()
+    network = Network(env, [4.0])
+    network.start(flow(16, 0, speed=4.0), lambda: None)
+    network.start(flow(8, 0, latency=3.0, speed=4.0), lambda: None)
+    env.run(until=1.0)
+    assert network.in_flight() == [(0.0, 12.0, 4.0), (2.0, 8.0, 0.0)]
+    env.run(until=3.5)
+    assert network.in_flight() == [(0.0, 3.0, 2.0), (0.0, 7.0, 2.0)]
+
+
+def test_an_activity_alone_on_its_wires_costs_one_event() -> None:
+    env = Environment()
+    Network(env, [4.0]).start(flow(16, 0, latency=1.0, speed=4.0), lambda: None)
+    env.step()
+    assert env.now == 5.0
+    assert env.peek() == float("inf")
+
+
+def test_fair_speeds_of_the_textbook() -> None:
+    """Three flows over wires of 10 and 4: the two on the second get 2, the one left on the first 8."""
+    assert fair_speeds([{0: 1.0}, {0: 1.0, 1: 1.0}, {1: 1.0}], {0: 10.0, 1: 4.0}) == [8.0, 2.0, 2.0]
+    assert fair_speeds([{}], {}) == [float("inf")]

@@ -1,0 +1,123 @@
+"""Skipping what repeats: that it happens, that it changes nothing, and where it must not happen."""
+
+import numpy as np
+import pytest
+
+from sim.engine import Engine
+from sim.instructions import Activity, Block, Collective, Compute, Record, Transfer, Wait
+from sim.program import Program, Stream
+from sim.schedules import Action
+from sim.steady_state import Leap, SteadyState
+from sim.timeline import Timeline
+from tests.programs import pipeline, program, spans, toy
+
+SELF: Block = (Record("own"), Wait("own"))
+"""Flags that cost nothing: a stream without any tells no microbatches apart, and never leaps."""
+
+
+def both(what: Program) -> tuple[Timeline, Timeline]:
+    """Played with the steady state and without."""
+    with_it, without = (Engine(toy(), steady_state=steady_state).play(what) for steady_state in (True, False))
+    return with_it, without
+
+
+def assert_same(one: Timeline, other: Timeline) -> None:
+    assert one.duration == other.duration
+    assert one.labels == other.labels
+    for column in ("track", "label", "kind", "stage", "microbatch", "start", "end"):
+        assert np.array_equal(getattr(one, column), getattr(other, column)), column
+
+
+def microbatches(rank: int, number: int, seconds: float, *, name: str = "compute") -> Stream:
+    block: Block = (Compute(name="kernel", duration=seconds), *SELF)
+    return Stream(rank=rank, name=name, steps=[(Action("F", 0, m), block) for m in range(number)])
+
+
+@pytest.fixture
+def leaps(monkeypatch: pytest.MonkeyPatch) -> list[Leap]:
+    """The leaps of all runs of a test."""
+    found: list[Leap] = []
+    original = SteadyState.at_marker
+
+    def spied(self: SteadyState, now: float, flags: set[int], wires: list[tuple[float, float, float]]) -> Leap | None:
+        leap = original(self, now, flags, wires)
+        found.extend([leap] if leap else [])
+        return leap
+
+    monkeypatch.setattr(SteadyState, "at_marker", spied)
+    return found
+
+
+@pytest.mark.parametrize(("name", "num_chunks"), [("gpipe", 1), ("1f1b", 1), ("interleaved", 2)])
+def test_a_long_schedule_is_mostly_skipped_and_looks_the_same(name: str, num_chunks: int, leaps: list[Leap]) -> None:
+    """4 ranks, 200 microbatches: more than half of the step is leapt over."""
+    what = pipeline(name, 4, num_chunks, 200, forward=1.0, backward=2.0, nbytes=0.25)
+    with_it, without = both(what)
+    assert_same(with_it, without)
+    assert sum(leap.times * leap.period for leap in leaps) > 0.5 * with_it.duration
+
+
+def test_one_f_one_b_repeats_once_for_every_microbatch(leaps: list[Leap]) -> None:
+    """A period is one forward and one backward: 3 s, and one microbatch further."""
+    both(pipeline("1f1b", 2, 1, 100, forward=1.0, backward=2.0))
+    assert {leap.period for leap in leaps} == {3.0}
+    assert sum(leap.times for leap in leaps) > 80
+
+
+def test_a_message_in_flight_over_a_leap_arrives_on_time(leaps: list[Leap]) -> None:
+    """Messages of 2.5 s in passes of 1 and 2 s: there is always one on a wire."""
+    assert_same(*both(pipeline("1f1b", 3, 1, 60, forward=1.0, backward=2.0, nbytes=2.5)))
+    assert leaps
+
+
+def test_two_replicas_of_different_speed_are_told_apart_from_one_that_repeats(leaps: list[Leap]) -> None:
+    """Passes of 1 + 2 and of 1 + 2.5 s: nothing repeats but after 7 and 6 microbatches, 21 s."""
+    fast = pipeline("1f1b", 2, 1, 100, forward=1.0, backward=2.0)
+    slow = pipeline("1f1b", 2, 1, 100, forward=1.0, backward=2.5, first_rank=2)
+    streams = [*fast.streams, *slow.streams]
+    assert_same(*both(program(streams, {**fast.activities, **slow.activities})))
+    assert not leaps
+
+
+def test_a_kernel_longer_than_the_period_is_not_leapt_over() -> None:
+    """Rank 0 computes 100 s in one kernel while rank 1 repeats 1 s: its kernel does not repeat, and must not move."""
+    for long in (100.0, 300.0):
+        with_it, without = both(program([microbatches(0, 1, long), microbatches(1, 200, 1.0)]))
+        assert_same(with_it, without)
+        assert with_it.duration == max(long, 200.0)
+
+
+def test_a_message_longer_than_the_period_is_not_leapt_over() -> None:
+    send = Transfer(name="send", axis="pp", peer=2, flag="input", nbytes=100.0)
+    what = pipeline("1f1b", 2, 1, 2, forward=1.0, backward=1.0, nbytes=100.0)
+    assert_same(*both(program([*what.streams, microbatches(2, 900, 1.0)], what.activities)))
+    lone = program(
+        [Stream(rank=0, name="send", steps=[(None, (send,))]), microbatches(1, 200, 1.0)],
+        {(send, 0): next(iter(what.activities.values()))},
+    )
+    assert_same(*both(lone))
+
+
+def test_who_has_waited_since_before_the_leap_has_waited_all_the_time(leaps: list[Leap]) -> None:
+    """Rank 0 is at the meeting from 2 on, rank 1 comes at 100: the bubble is 98 s long, whatever was skipped."""
+    meet = Collective(name="sum", axis="dp", group="dp", operation="all_reduce", nbytes=1.0)
+    streams = [
+        Stream(rank=stream.rank, name="compute", steps=[*stream.steps, (None, (meet,))])
+        for stream in (microbatches(0, 2, 1.0), microbatches(1, 100, 1.0))
+    ]
+    activities = {(meet, rank): Activity(latency=1.0, loads=()) for rank in (0, 1)}
+    with_it, without = both(program(streams, activities, {("dp", rank): (0, 1) for rank in (0, 1)}))
+    assert leaps
+    assert_same(with_it, without)
+    assert spans(with_it, 0)[-2][5:] == (2.0, 100.0)
+
+
+def test_a_stream_that_waits_for_the_last_flag_wakes_at_the_right_time(leaps: list[Leap]) -> None:
+    """As above, but for a flag that rank 1's other stream never sets until the end."""
+    steps = [*microbatches(0, 100, 1.0, name="side").steps, (None, (Record("end"),))]
+    waits: Block = (Wait("end"), Compute(name="after", duration=1.0))
+    what = program([Stream(rank=0, name="side", steps=steps), Stream(rank=0, name="compute", steps=[(None, waits)])])
+    with_it, without = both(what)
+    assert leaps
+    assert_same(with_it, without)
+    assert spans(with_it, 0)[0][5:] == (0.0, 100.0)
