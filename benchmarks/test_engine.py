@@ -124,7 +124,7 @@ def test_the_engine_keeps_60_percent_of_the_rate_by_hand_without_its_steady_stat
 def lines_of(what: str, pipeline: Pipeline, seconds: Seconds) -> Iterator[str]:
     """Seconds, rates, and the engine's rate over each yardstick's."""
     operations, passes = pipeline.num_operations / THOUSAND, pipeline.num_passes / THOUSAND
-    yield f"{what}, stage detail: {operations:.0f} thousand operations, {passes:.0f} of them passes; rates in thousand/s"
+    yield f"{what}, stage detail: {operations:.0f} thousand operations, {passes:.0f} of them passes; thousand/s"
     yardsticks = {
         "SimPy by hand": (seconds.by_hand, operations),
         "SimPy by hand, tuned": (seconds.tuned, operations),

@@ -16,8 +16,9 @@ import typer
 from topologies.document import Infeasible, InputError, Value
 
 if TYPE_CHECKING:
+    from sim.detail import Detail
     from sim.scenario import Scenario
-    from sim.training import Detail, TrainingReport
+    from sim.training import TrainingReport
 
 OK, INTERNAL, USAGE, INFEASIBLE, INTERRUPTED = 0, 1, 2, 3, 130
 SCENARIO_SUFFIXES = (".yaml", ".yml")

@@ -203,7 +203,8 @@ class _Play:
         place = f"rank {walker.stream.rank}, stream {walker.stream.name}, at {action or 'the end of the step'}"
         if walker.waits_for is not None:
             return f"{place}: waits for {self._name_of(walker.waits_for)}"
-        return f"{place}: waits for the other members of its group"
+        met = self._labels.all()[walker.operations[walker.pointer - 1][1]].name
+        return f"{place}: waits at '{met}' for the others of its group"
 
     def _name_of(self, flag: int) -> str:
         microbatch, number = divmod(flag, len(self._flag_names))

@@ -15,11 +15,10 @@ from topologies.hardware import Cluster
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folding:
-    """The ranks that are played, for how many each stands, and whether every tp group lies on its nodes alike."""
+    """The ranks that are played, and for how many each stands."""
 
     ranks: tuple[int, ...]
     ranks_folded: int
-    tp_alike: bool
 
 
 def fold(plan: Plan, cluster: Cluster) -> Folding:
@@ -28,17 +27,12 @@ def fold(plan: Plan, cluster: Cluster) -> Folding:
     tp = 1 if all((view == view[:, :, :1]).all() for view in views) else plan.tp
     dp = 1 if all((view == view[:, :1, :]).all() for view in views) else plan.dp
     ranks = tuple(rank(plan, t, d, p) for p in range(plan.pp) for d in range(dp) for t in range(tp))
-    return Folding(ranks=ranks, ranks_folded=plan.tp * plan.dp // (tp * dp), tp_alike=_tp_alike(plan, cluster))
+    return Folding(ranks=ranks, ranks_folded=plan.tp * plan.dp // (tp * dp))
 
 
-def unfolded(plan: Plan, cluster: Cluster) -> Folding:
+def unfolded(plan: Plan) -> Folding:
     """Every rank for itself."""
-    return Folding(ranks=tuple(range(plan.num_gpus)), ranks_folded=1, tp_alike=_tp_alike(plan, cluster))
-
-
-def _tp_alike(plan: Plan, cluster: Cluster) -> bool:
-    """Groups of tp fill nodes, or nodes fill groups."""
-    return cluster.node.num_gpus % plan.tp == 0 or plan.tp % cluster.node.num_gpus == 0
+    return Folding(ranks=tuple(range(plan.num_gpus)), ranks_folded=1)
 
 
 def _views(plan: Plan, cluster: Cluster) -> list[NDArray[np.int64]]:

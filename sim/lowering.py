@@ -21,22 +21,21 @@ from sim.layers.stage import Stage
 from sim.plan import Axis, Plan, group_of
 from sim.program import COMPUTE, Program, Step, Stream, instructions_of
 from sim.schedules import Action, Schedule, actions_of
+from topologies.fabric import node_of
 from topologies.hardware import Cluster
 
-Condense = Callable[[str, Iterable[Pass]], Pass]
-"""Turns the pieces of a pass (named "F" or "B") into what the streams run: as they are, or each put in one piece."""
+Condense = Callable[[str, Iterable[Pass], Sequence[int]], Pass]
+"""Turns the pieces of a pass ("F" or "B", run by these GPUs of one tp group) into what the streams of each run."""
 
 
-def as_it_is(_: str, pieces: Iterable[Pass]) -> Pass:
+def as_it_is(_: str, pieces: Iterable[Pass], __: Sequence[int]) -> Pass:
     """Kernel detail: every kernel and collective for itself."""
     return join(*pieces)
 
 
 def lower(context: Context, plan: Plan, cluster: Cluster, folding: Folding, condense: Condense) -> Program:
     """The program of one training step, for the ranks that are played."""
-    schedule = actions_of(plan.schedule, plan.pp, plan.vpp, plan.num_microbatches)
-    lowering = _Lowering(context, plan, schedule, condense)
-    streams = tuple(stream for rank in folding.ranks for stream in lowering.streams(rank))
+    streams = tuple(_streams(context, plan, cluster, folding.ranks, condense))
     members = _groups(plan, folding.ranks)
     played = frozenset(folding.ranks)
     return Program(
@@ -47,14 +46,29 @@ def lower(context: Context, plan: Plan, cluster: Cluster, folding: Folding, cond
     )
 
 
+def _streams(
+    context: Context, plan: Plan, cluster: Cluster, ranks: Iterable[int], condense: Condense
+) -> Iterator[Stream]:
+    schedule = actions_of(plan.schedule, plan.pp, plan.vpp, plan.num_microbatches)
+    lowerings: dict[tuple[int, ...], _Lowering] = {}
+    for rank in ranks:
+        group = group_of(plan, "tp", rank)
+        placement = tuple(node_of(cluster, gpu) - node_of(cluster, group[0]) for gpu in group)
+        if placement not in lowerings:
+            lowerings[placement] = _Lowering(context, plan, schedule, condense, group)
+        yield from lowerings[placement].streams(rank)
+
+
 @dataclass(frozen=True)
 class _Lowering:
-    """One lowering: blocks are made once per stage and shared by all ranks, microbatches and replicas."""
+    """Blocks are made once per stage and shared by all microbatches, and by all ranks whose tp group lies on its nodes
+    as `group` does."""
 
     context: Context
     plan: Plan
     schedule: Schedule
     condense: Condense
+    group: tuple[int, ...]
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -65,7 +79,7 @@ class _Lowering:
         """What each kind of action does on each stage, computing only; equal stages share it."""
         directions = {"F": stage_of_model.forward, "B": stage_of_model.backward}
         made = {
-            (kind, stage): self.condense(kind, pieces(self.context, stage))
+            (kind, stage): self.condense(kind, pieces(self.context, stage), self.group)
             for stage in dict.fromkeys(self.stages)
             for kind, pieces in directions.items()
         }

@@ -1,40 +1,31 @@
 """One optimizer step from start to finish: choose the plan, lower it, play it, read the timeline.
 
-Detail is a choice of lowering. At kernel detail every kernel is played; at layer and stage detail a layer, or a stage's
-whole pass, is played alone first and then put in one piece. That is the same unless its collectives would share wires
-with other traffic.
+The plan is the first that fits in memory; the timeline's breakdown, rates and memory make the report.
 """
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 from sim import timeline as timelines
-from sim.costs.collectives import COLLECTIVES
 from sim.critical_path import critical_path
 from sim.default_plan import PartialPlan, options
+from sim.detail import Detail, condenser
 from sim.engine import Engine
 from sim.folding import fold, unfolded
 from sim.frameworks import Framework
-from sim.instructions import Activity, Collective, Compute, Transfer
-from sim.layers.context import Context, Pass
-from sim.lowering import Condense, as_it_is, lower, seen_by
+from sim.layers.context import Context
+from sim.lowering import lower
 from sim.memory import ALLOCATOR_RESERVE, MemoryUse, memory_use
 from sim.models import Transformer
 from sim.models.flops import hardware_flops, model_flops
 from sim.plan import Plan, check
-from sim.program import COMPUTE, Program, Stream
 from sim.scenario import Scenario
 from sim.timeline import Timeline
 from sim.workload import TrainingStep
 from topologies.document import Infeasible, InputError
 from topologies.hardware import Cluster
 from topologies.quantity import GIB, TERA
-
-Detail = Literal["kernel", "layer", "stage"]
-DETAILS: tuple[Detail, ...] = ("kernel", "layer", "stage")
-PIECE_NAMES = {"F": "forward", "B": "backward"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +116,8 @@ def simulate_training(
     """
     check(plan, model, cluster, step.seq_len)
     context = _context(model, cluster, plan, step, framework)
-    folding = fold(plan, cluster) if folded else unfolded(plan, cluster)
-    condense = as_it_is if detail == "kernel" or not folding.tp_alike else _condenser(context, cluster, detail)
-    program = lower(context, plan, cluster, folding, condense)
+    folding = fold(plan, cluster) if folded else unfolded(plan)
+    program = lower(context, plan, cluster, folding, condenser(cluster, detail))
     return Engine(cluster, steady_state=steady_state).play(program)
 
 
@@ -180,52 +170,6 @@ def _context(model: Transformer, cluster: Cluster, plan: Plan, step: TrainingSte
         seq_len=step.seq_len,
         precision=step.precision,
     )
-
-
-def _condenser(context: Context, cluster: Cluster, detail: Detail) -> Condense:
-    """Puts each piece of a pass into one instruction, or for stage detail all of them; equal pieces are played once."""
-    played: dict[tuple[tuple[str, object], ...], Compute] = {}
-
-    def condense(kind: str, pieces: Iterable[Pass]) -> Pass:
-        whole = []
-        for piece in pieces:
-            key = tuple(piece.items())
-            if key not in played:
-                played[key] = _played_alone(PIECE_NAMES[kind], piece, context, cluster)
-            whole.append(played[key])
-        return {COMPUTE: (_merged(whole),) if detail == "stage" else tuple(whole)}
-
-    return condense
-
-
-def _played_alone(name: str, piece: Pass, context: Context, cluster: Cluster) -> Compute:
-    """Play a piece on rank 0 with its wires to itself; where its seconds went is kept as parts."""
-    group = tuple(range(context.tp))
-    activities: dict[tuple[Collective | Transfer, int], Activity] = {
-        (instruction, 0): seen_by(COLLECTIVES[instruction.operation](cluster, group, instruction.nbytes), {0})
-        for block in piece.values()
-        for instruction in block
-        if isinstance(instruction, Collective)
-    }
-    streams = tuple(Stream(rank=0, name=stream, steps=[(None, block)]) for stream, block in piece.items())
-    program = Program(streams=streams, groups={("tp", 0): (0,)}, activities=activities, ranks_folded={0: 1})
-    timeline = Engine(cluster, steady_state=False).play(program)
-    return _in_one_piece(name, timelines.breakdown_by_rank(timeline)[0])
-
-
-def _merged(pieces: Iterable[Compute]) -> Compute:
-    seconds: dict[str, float] = {}
-    name = ""
-    for piece in pieces:
-        name = piece.name
-        for key, part in piece.parts:
-            seconds[key] = seconds.get(key, 0.0) + part
-    return _in_one_piece(name, seconds)
-
-
-def _in_one_piece(name: str, seconds: Mapping[str, float]) -> Compute:
-    parts = tuple((key, part) for key, part in seconds.items() if part)
-    return Compute(name=name, duration=sum(part for _, part in parts), parts=parts)
 
 
 def _rates(duration: float, model: Transformer, cluster: Cluster, plan: Plan, step: TrainingStep) -> dict[str, object]:

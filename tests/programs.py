@@ -103,10 +103,10 @@ def pipeline(
                 sending[key] = (Wait(f"output {kind}{stage}"), send, *map(Record, gone))
             computing[key] = block
         streams.append(_stream(rank, "compute", row, computing))
-        for kind in "FB":
-            own = {key: block for key, block in sending.items() if key.kind == kind}
+        for direction in "FB":
+            own = {key: block for key, block in sending.items() if key.kind == direction}
             if own:
-                streams.append(_stream(rank, f"send {kind}", row, own))
+                streams.append(_stream(rank, f"send {direction}", row, own))
     return program(streams, activities)
 
 

@@ -13,12 +13,14 @@ from sim.critical_path import critical_path
 from sim.engine import Engine
 from sim.instructions import Activity
 from sim.plan import Plan
+from sim.program import Program
 from sim.timeline import Timeline, breakdown, breakdown_by_rank
 from sim.training import DETAILS
 from tests.programs import collective, pipeline, plan, small, spans, toy, train
 from topologies.fabric import Wire
 from topologies.hardware import Cluster
 
+Size = tuple[str, int, int, int]
 SIZES = settings(deadline=None, max_examples=40)
 quarters = st.integers(1, 12).map(lambda quarter: quarter / 4)
 """Seconds that add up without rounding, so that equal means equal."""
@@ -40,12 +42,26 @@ CONTENDED: dict[str, Plan] = {
 
 
 @st.composite
-def schedules(draw: st.DrawFn) -> tuple[str, int, int, int]:
+def schedules(draw: st.DrawFn) -> Size:
     """Name, ranks, chunks, microbatches."""
     name, p = draw(st.sampled_from(["gpipe", "1f1b", "interleaved"])), draw(st.integers(1, 5))
     if name == "interleaved":
         return name, p, draw(st.integers(1, 3)), p * draw(st.integers(1, 5))
     return name, p, 1, draw(st.integers(1, 24))
+
+
+def with_messages(
+    size: Size, forward: float, backward: float, seconds: float, sender_waits: bool, on_a_wire: bool
+) -> Program:
+    """A pipeline whose messages take `seconds`: in latency, or on wires that others may share."""
+    return pipeline(
+        *size,
+        forward=forward,
+        backward=backward,
+        latency=0.0 if on_a_wire else seconds,
+        nbytes=seconds if on_a_wire else 0.0,
+        sender_waits=sender_waits,
+    )
 
 
 def cluster_for(layout: Plan) -> Cluster:
@@ -61,7 +77,7 @@ def assert_no_stream_overlaps_itself(timeline: Timeline) -> None:
 @SIZES
 @given(size=schedules(), forward=quarters, backward=quarters)
 def test_without_communication_the_bubble_is_p_less_one_passes_of_one_chunk(
-    size: tuple[str, int, int, int], forward: float, backward: float
+    size: Size, forward: float, backward: float
 ) -> None:
     """GPipe and 1F1B: (m + p - 1)(F + B), bubble (p - 1)/(m + p - 1). Interleaving, where F and B are those of a chunk:
     (m v + p - 1)(F + B), so the bubble in seconds is that of the whole stage divided by v."""
@@ -76,11 +92,10 @@ def test_without_communication_the_bubble_is_p_less_one_passes_of_one_chunk(
 @SIZES
 @given(size=schedules(), forward=quarters, backward=quarters, seconds=quarters, waits=st.booleans(), wire=st.booleans())
 def test_the_steady_state_changes_no_column_of_the_timeline(
-    size: tuple[str, int, int, int], forward: float, backward: float, seconds: float, waits: bool, wire: bool
+    size: Size, forward: float, backward: float, seconds: float, waits: bool, wire: bool
 ) -> None:
     """Messages of `seconds`, in latency or on a wire that forwards and backwards may share."""
-    message = {"nbytes": seconds} if wire else {"latency": seconds}
-    what = pipeline(*size, forward=forward, backward=backward, sender_waits=waits, **message)
+    what = with_messages(size, forward, backward, seconds, waits, wire)
     skipped, played = (Engine(toy(), steady_state=steady_state).play(what) for steady_state in (True, False))
     assert skipped.duration == played.duration
     for column in ("track", "label", "kind", "stage", "microbatch", "start", "end"):
@@ -90,15 +105,12 @@ def test_the_steady_state_changes_no_column_of_the_timeline(
 @SIZES
 @given(size=schedules(), forward=quarters, backward=quarters, seconds=quarters, waits=st.booleans(), wire=st.booleans())
 def test_a_pipeline_is_whole_however_long_its_messages_take(
-    size: tuple[str, int, int, int], forward: float, backward: float, seconds: float, waits: bool, wire: bool
+    size: Size, forward: float, backward: float, seconds: float, waits: bool, wire: bool
 ) -> None:
     """No stream overlaps itself; every rank's parts sum to the step; the critical path is as long as the step; and the
     step is as long as the way of one microbatch there and back, and as the work of one rank."""
-    name, p, v, m = size
-    message = {"nbytes": seconds} if wire else {"latency": seconds}
-    timeline = Engine(toy()).play(
-        pipeline(name, p, v, m, forward=forward, backward=backward, sender_waits=waits, **message)
-    )
+    _, p, v, m = size
+    timeline = Engine(toy()).play(with_messages(size, forward, backward, seconds, waits, wire))
     assert_no_stream_overlaps_itself(timeline)
     for parts in breakdown_by_rank(timeline).values():
         assert sum(parts.values()) == pytest.approx(timeline.duration)
@@ -127,8 +139,6 @@ def test_two_equal_collectives_on_the_same_wires_take_twice_as_long() -> None:
     one = collective("one", Activity(latency=0.0, loads=loads), dict.fromkeys(range(4), 0.0))
     assert Engine(toy()).play(one).duration == 8.0
     other = collective("other", Activity(latency=0.0, loads=loads), dict.fromkeys(range(4, 8), 0.0))
-    from sim.program import Program
-
     both = Program(
         streams=one.streams + other.streams,
         groups={**one.groups, **other.groups},
@@ -159,7 +169,8 @@ def test_a_training_step_is_whole_at_every_detail(name: str, detail: str) -> Non
 def test_kernel_layer_and_stage_detail_agree_where_wires_are_not_shared(name: str, framework: str) -> None:
     layout = PLANS[name]
     kernel, *coarser = (
-        train(layout, cluster_for(layout), detail=detail, framework=framework) for detail in ("kernel", "layer", "stage")
+        train(layout, cluster_for(layout), detail=detail, framework=framework)
+        for detail in ("kernel", "layer", "stage")
     )
     for timeline in coarser:
         assert timeline.duration == pytest.approx(kernel.duration, rel=1e-6)
@@ -172,7 +183,8 @@ def test_where_wires_are_shared_coarser_detail_is_at_most_one_per_cent_fast(name
     """Pieces are played with their wires to themselves, so they miss what messages take from their collectives."""
     layout = CONTENDED[name]
     kernel, *coarser = (
-        train(layout, cluster_for(layout), detail=detail, framework=framework) for detail in ("kernel", "layer", "stage")
+        train(layout, cluster_for(layout), detail=detail, framework=framework)
+        for detail in ("kernel", "layer", "stage")
     )
     for timeline in coarser:
         assert 0.99 * kernel.duration <= timeline.duration <= kernel.duration * (1 + 1e-9)

@@ -1,4 +1,4 @@
-"""The engine on small programs: who waits for whom, what a stall is called, and what is said of a program that stops."""
+"""The engine on small programs: who waits for whom, what a stall is called, what is said of a program that stops."""
 
 import pytest
 
@@ -82,8 +82,9 @@ def test_a_collective_starts_when_the_last_member_arrives_and_all_leave_together
     timeline = play(collective("sum", activity, {0: 1.0, 1: 3.0, 2: 2.0}, after=1.0))
     assert named(timeline, 0) == [("before", 0.0, 1.0), ("bubble", 1.0, 3.0), ("sum", 3.0, 5.5), ("after", 5.5, 6.5)]
     assert named(timeline, 1) == [("before", 0.0, 3.0), ("sum", 3.0, 5.5), ("after", 5.5, 6.5)]
-    assert breakdown_by_rank(timeline)[2] | {"compute": 3.0, "bubble": 1.0, "exposed_tp": 2.5} == (
-        breakdown_by_rank(timeline)[2]
+    assert (
+        breakdown_by_rank(timeline)[2] | {"compute": 3.0, "bubble": 1.0, "exposed_tp": 2.5}
+        == (breakdown_by_rank(timeline)[2])
     )
 
 
@@ -125,12 +126,14 @@ def test_a_program_that_cannot_go_on_says_who_waits_for_what_and_how_far_it_came
 
 def test_a_collective_that_a_member_never_comes_to_is_a_deadlock() -> None:
     meet = Collective(name="sum", axis="dp", group="dp", operation="all_reduce", nbytes=1.0)
-    activities = {(meet, rank): Activity(latency=1.0, loads=()) for rank in (0, 1)}
+    activities: dict[tuple[Collective | Transfer, int], Activity] = {
+        (meet, rank): Activity(latency=1.0, loads=()) for rank in (0, 1)
+    }
     streams = [
         Stream(rank=0, name="compute", steps=[(None, (Compute(name="a", duration=1.0), meet))]),
         Stream(rank=1, name="compute", steps=[(None, (Compute(name="a", duration=1.0),))]),
     ]
-    with pytest.raises(Deadlock, match="rank 0, stream compute, at the end of the step: waits for the other members"):
+    with pytest.raises(Deadlock, match="rank 0, stream compute, at the end of the step: waits at 'sum' for the others"):
         play(program(streams, activities, {("dp", rank): (0, 1) for rank in (0, 1)}))
 
 

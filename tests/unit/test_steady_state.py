@@ -105,7 +105,9 @@ def test_who_has_waited_since_before_the_leap_has_waited_all_the_time(leaps: lis
         Stream(rank=stream.rank, name="compute", steps=[*stream.steps, (None, (meet,))])
         for stream in (microbatches(0, 2, 1.0), microbatches(1, 100, 1.0))
     ]
-    activities = {(meet, rank): Activity(latency=1.0, loads=()) for rank in (0, 1)}
+    activities: dict[tuple[Collective | Transfer, int], Activity] = {
+        (meet, rank): Activity(latency=1.0, loads=()) for rank in (0, 1)
+    }
     with_it, without = both(program(streams, activities, {("dp", rank): (0, 1) for rank in (0, 1)}))
     assert leaps
     assert_same(with_it, without)

@@ -1,0 +1,223 @@
+"""The documentation is true: its commands, numbers, tables, links and its tree of files, and the files in examples/."""
+
+import ast
+import csv
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+from sim import cli, run_scenario, scenario
+from topologies.document import Value
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DESIGN = (ROOT / "docs/design.md").read_text(encoding="utf-8")
+PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/design.md", "docs/log.md")
+EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.yaml"))
+NEED_NO_CAPTION = ("__init__.py", "py.typed", "__pycache__", ".*")
+TREE_LINE = re.compile(r"( *)([\w.-]+/?) {2,}\S.*")
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run in a folder that has the examples, so that what is written lands there and not in the repository."""
+    if not (folder / "examples").exists():
+        (folder / "examples").symlink_to(ROOT / "examples")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "80", "NO_COLOR": "1"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
+
+
+def shardsim(arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return run([sys.executable, "-m", "sim.cli", *shlex.split(arguments)], folder)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line for block in blocks(README, "sh") for line in block.splitlines()]
+    assert all(line.startswith("shardsim ") for line in lines)
+    return [line.removeprefix("shardsim ") for line in lines]
+
+
+@pytest.mark.parametrize("arguments", commands())
+def test_a_command_of_the_readme_runs(arguments: str, tmp_path: Path) -> None:
+    done = shardsim(arguments, tmp_path)
+    assert (done.returncode, done.stdout != "") == (0, True), done.stderr
+
+
+def test_the_make_commands_of_all_pages_exist() -> None:
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+    named = set(re.findall(r"(?:`|^ {4})make ([a-z-]+)", text, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
+    """Makefile: demo is `shardsim train llama3-70b dgx-h100 --gpus 64 --out out/demo`."""
+    recipe = re.search(
+        r"^demo:.*\n\t@\S+/shardsim (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert recipe is not None
+    done = shardsim(recipe[1], tmp_path)
+    shown = next(block for block in blocks(README, "text") if block.startswith("llama3-70b on 64 GPUs"))
+    assert done.stdout.startswith(shown)
+    written = sorted(path.name for path in (tmp_path / "out/demo").iterdir())
+    assert len(written) == 5
+    assert all(f"`{name}`" in README for name in written)
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
+    (code,) = blocks(README, "python")
+    assert len(code.splitlines()) == 5
+    ast.parse(code)
+    done = run([sys.executable, "-c", code], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "'bubble'" in done.stdout
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_says_the_whole_plan_and_fits(example: str) -> None:
+    said = scenario.load(ROOT / "examples" / example)
+    assert None not in [getattr(said.plan, field.name) for field in fields(said.plan)]
+    assert run_scenario(said, detail="stage").fits
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_says_how_to_run_itself(example: str) -> None:
+    assert f"shardsim train examples/{example}" in (ROOT / "examples" / example).read_text(encoding="utf-8")
+
+
+def published(row: str) -> dict[str, str]:
+    tables = ("korthikanti22.csv", "megatron_sc21.csv")
+    for name in tables:
+        with (ROOT / "tests/measured" / name).open(newline="", encoding="utf-8") as table:
+            for entry in csv.DictReader(table):
+                if entry["row"] == row:
+                    return entry
+    raise AssertionError(f"{row} is in none of {tables}")
+
+
+def predicted(row: dict[str, str]) -> float:
+    """The row's plan as flags; there was no distributed optimizer."""
+    flags: dict[str, Value] = {name: int(row[name]) for name in ("gpus", "tp", "pp", "vpp", "dp", "seq_len")}
+    flags |= {name: row[name] for name in ("model", "precision", "schedule", "recompute")}
+    flags |= {
+        "micro_batch": int(row["micro_batch"]),
+        "global_batch": int(row["global_batch"]),
+        "sp": row["sp"] == "yes",
+    }
+    flags |= {"cluster": "dgx-a100", "framework": "megatron-lm", "zero": 0}
+    return run_scenario(scenario.from_flags(flags), detail="stage").timeline.duration
+
+
+ACCURACY = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in README.splitlines()
+    if re.match(r"\| (korthikanti22|megatron-sc21)-\d", line)
+]
+
+
+def test_the_readme_shows_the_nine_rows_that_have_a_bound() -> None:
+    assert [cells[0] for cells in ACCURACY] == [f"korthikanti22-00{row}" for row in range(1, 9)] + ["megatron-sc21-010"]
+
+
+@pytest.mark.parametrize("cells", ACCURACY, ids=[cells[0] for cells in ACCURACY])
+def test_a_row_of_the_readme_is_what_was_published_and_what_is_predicted(cells: list[str]) -> None:
+    row = published(cells[0])
+    measured, now = float(row["step_time_s"]), predicted(row)
+    assert cells[1:4] == [row["model"], f"{int(row['gpus']):,}", row["recompute"]]
+    assert cells[4:] == [f"{measured:.2f}", f"{now:.2f}", f"{now / measured - 1:+.1%}".replace("%", " %")]
+
+
+def first_column(heading: str) -> set[str]:
+    """The words in code of the first column of the table with this heading."""
+    rows = DESIGN.split(heading, 1)[1].split("\n\n", 1)[0].splitlines()
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1] if row.startswith("|") else "")}
+
+
+def test_the_keys_in_the_design_are_those_of_the_json(tmp_path: Path) -> None:
+    done = shardsim("train llama3-8b dgx-h100 --gpus 8 --format json", tmp_path)
+    result = json.loads(done.stdout)
+    assert first_column("| key | unit | meaning |") == set(result)
+    assert first_column("| key of `breakdown` | time in which |") == set(result["breakdown"])
+
+
+def test_the_exit_codes_in_the_design_are_those_of_the_command() -> None:
+    rows = DESIGN.split("| exit code | meaning |", 1)[1].split("\n\n", 1)[0]
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", rows, re.MULTILINE)}
+    assert {cli.OK, cli.INTERNAL, cli.USAGE, cli.INFEASIBLE, cli.INTERRUPTED} | {4, 5} == listed
+
+
+def test_the_layers_in_the_design_are_those_that_are_checked() -> None:
+    """pyproject.toml lists them highest first, the design lowest first."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    (inside,) = (contract for contract in contracts if contract.get("containers") == ["sim"])
+    checked = [set(re.findall(r"\w+", layer)) for layer in reversed(inside["layers"])]
+    table = DESIGN.split("| layer | modules | what they do |", 1)[1].split("\n\n", 1)[0]
+    assert [set(re.findall(r"`(\w+)`", row.split("|")[2])) for row in table.splitlines()[2:]] == checked
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_to_files_resolve(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    missing = [to for to in targets if "://" not in to and not (ROOT / page).parent.joinpath(to.split("#")[0]).exists()]
+    assert not missing
+
+
+def test_pictures_are_small() -> None:
+    for picture in (ROOT / "docs/images").iterdir():
+        assert picture.stat().st_size < 300_000, picture.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A line of the README's tree."""
+
+    path: Path
+    is_folder: bool
+
+
+def tree() -> Iterator[Place]:
+    """Two spaces of indent lead one folder down."""
+    above: list[str] = []
+    for line in blocks(README, "text")[-1].splitlines():
+        found = TREE_LINE.fullmatch(line)
+        assert found is not None, f"not a name and a caption: {line}"
+        depth = len(found[1]) // 2
+        above[depth:] = [found[2].rstrip("/")]
+        yield Place(path=Path(*above), is_folder=found[2].endswith("/"))
+
+
+def test_everything_in_the_tree_exists() -> None:
+    wrong = [place.path for place in tree() if not (ROOT / place.path).exists()]
+    wrong += [place.path for place in tree() if (ROOT / place.path).is_dir() != place.is_folder]
+    assert not wrong
+
+
+def test_a_folder_that_the_tree_opens_is_shown_whole() -> None:
+    """At the root, where anybody may keep files, what is packed counts."""
+    shown = {place.path for place in tree()}
+    opened = {path.parent for path in shown if path.parent != Path()}
+    left_out = [
+        entry.relative_to(ROOT)
+        for folder in opened
+        for entry in (ROOT / folder).iterdir()
+        if entry.relative_to(ROOT) not in shown and not any(fnmatch(entry.name, name) for name in NEED_NO_CAPTION)
+    ]
+    assert not left_out
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packed = settings["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    assert {Path(name.lstrip("/")) for name in packed} <= shown

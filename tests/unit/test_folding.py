@@ -1,0 +1,102 @@
+"""Ranks that are alike are played once: which ones, and that nothing changes by it (to 1e-9 of the step)."""
+
+import pytest
+
+import topologies
+from sim.folding import fold, unfolded
+from sim.models import Transformer
+from sim.plan import Plan
+from sim.timeline import breakdown, breakdown_by_rank
+from tests.programs import plan, small, spans, train
+from topologies.hardware import Cluster
+
+LAYOUTS: dict[str, tuple[Plan, int]] = {
+    "tp fills a node": (plan(8), 1),
+    "tp and dp in a node, zero": (plan(2, 1, 4, zero=1), 1),
+    "dp over two nodes": (plan(1, 1, 16), 1),
+    "tp in nodes, dp over two": (plan(4, 1, 4, sp=True, zero=1), 1),
+    "pp in a node": (plan(2, 4), 4),
+    "pp and dp in a node": (plan(2, 2, 2), 2),
+    "all three over nodes, zero, sp": (plan(8, 2, 2, sp=True, zero=1), 2),
+    "interleaved, tied": (plan(4, 2, 2, vpp=2, schedule="interleaved"), 2),
+    "three replicas of half a node: only tp folds": (plan(4, 2, 3, sp=True), 6),
+    "the same interleaved, zero": (plan(4, 2, 3, vpp=2, schedule="interleaved", zero=1), 6),
+    "three replicas that straddle nodes, gpipe": (plan(2, 4, 3, schedule="gpipe"), 12),
+    "tp over two nodes": (plan(16), 1),
+    "tp over two nodes, pp, sp": (plan(16, 2, sp=True), 2),
+}
+"""Plans of a GPT of four layers, and how many ranks stand for all."""
+CROOKED = {"tp of three": plan(3, 1, 8, zero=1), "tp of six": plan(6, 2, 2), "tp of twelve": plan(12, 2)}
+"""Groups of tp that lie on their nodes in different ways: no two ranks of a replica are surely alike."""
+
+
+def cluster_for(layout: Plan) -> Cluster:
+    return topologies.load("dgx-h100", max(8, layout.num_gpus))
+
+
+def assert_folded_is_unfolded(layout: Plan, model: Transformer, detail: str, framework: str = "megatron-core") -> None:
+    """Step, mean shares, each played rank's shares, and its spans on every stream."""
+    cluster = cluster_for(layout)
+    folded, whole = (
+        train(layout, cluster, model, detail=detail, framework=framework, folded=folding) for folding in (True, False)
+    )
+    assert folded.duration == pytest.approx(whole.duration, rel=1e-9)
+    assert breakdown(folded) == pytest.approx(breakdown(whole), abs=1e-9)
+    played, all_ranks = breakdown_by_rank(folded), breakdown_by_rank(whole)
+    short = 1e-9 * whole.duration
+    assert len(all_ranks) == layout.num_gpus
+    for rank, parts in played.items():
+        assert parts == pytest.approx(all_ranks[rank], abs=short)
+    for track in folded.tracks:
+        one, other = (spans(each, track.rank, track.stream, shortest=short) for each in (folded, whole))
+        assert [part[:5] for part in one] == [part[:5] for part in other]
+        assert [part[5] for part in one] == pytest.approx([part[5] for part in other], abs=short)
+        assert [part[6] for part in one] == pytest.approx([part[6] for part in other], abs=short)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_folded_is_unfolded_kernel_by_kernel(name: str) -> None:
+    assert_folded_is_unfolded(LAYOUTS[name][0], small(), "kernel")
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_folded_is_unfolded_layer_by_layer_where_senders_wait(name: str) -> None:
+    assert_folded_is_unfolded(LAYOUTS[name][0], small(), "layer", "megatron-lm")
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_as_few_ranks_are_played_as_differ(name: str) -> None:
+    layout, num_played = LAYOUTS[name]
+    folding = fold(layout, cluster_for(layout))
+    assert len(folding.ranks) == num_played
+    assert folding.ranks_folded * num_played == layout.num_gpus
+
+
+@pytest.mark.parametrize("name", CROOKED)
+def test_tp_groups_that_lie_differently_are_played_rank_by_rank(name: str) -> None:
+    layout = CROOKED[name]
+    folding = fold(layout, cluster_for(layout))
+    assert folding == unfolded(layout)
+    assert_folded_is_unfolded(layout, small("gpt-1.7b"), "layer")
+
+
+def test_a_large_cluster_folds_to_one_rank_a_stage() -> None:
+    """Llama-3-405B's TP8 x PP16 x DP128: 16 of 16,384 ranks."""
+    layout = plan(8, 16, 128)
+    folding = fold(layout, topologies.load("dgx-h100", layout.num_gpus))
+    assert folding.ranks == tuple(8 * 128 * stage for stage in range(16))
+    assert folding.ranks_folded == 1024
+
+
+def test_replicas_whose_pipelines_cross_nodes_in_different_places_do_not_fold() -> None:
+    """TP2 x PP2 x DP3 on nodes of 8: stage 1 begins at rank 6, in the node of replica 0's stage 0 (ranks 0, 1).
+
+    Replica 0 sends from node 0 (rank 0) to node 0 (rank 6), replicas 1 and 2 to node 1 (ranks 8 and 10).
+    """
+    layout = plan(2, 2, 3)
+    folding = fold(layout, cluster_for(layout))
+    assert folding.ranks == (0, 2, 4, 6, 8, 10)
+    timeline = train(layout, cluster_for(layout))
+    sent = {rank: spans(timeline, rank, "send F")[0] for rank in (0, 2, 4)}
+    seconds = {rank: part[6] - part[5] for rank, part in sent.items()}
+    assert seconds[0] < seconds[2] == pytest.approx(seconds[4])
