@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 import topologies
 from sim.costs.collectives import COLLECTIVES
 from sim.critical_path import critical_path
+from sim.detail import DETAILS
 from sim.engine import Engine
 from sim.instructions import Activity
 from sim.plan import Plan
 from sim.program import Program
 from sim.timeline import Timeline, breakdown, breakdown_by_rank
-from sim.training import DETAILS
 from tests.programs import collective, pipeline, plan, small, spans, toy, train
 from topologies.fabric import Wire
 from topologies.hardware import Cluster

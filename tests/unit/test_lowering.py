@@ -44,7 +44,7 @@ def context_of(layout: Plan, framework: str = "megatron-core", model: str = "gpt
 @cache
 def lowered(layout: Plan, framework: str = "megatron-core", model: str = "gpt-22b", *, folded: bool = True) -> Program:
     cluster = topologies.load("dgx-a100", max(8, layout.num_gpus))
-    folding = (fold if folded else unfolded)(layout, cluster)
+    folding = fold(layout, cluster) if folded else unfolded(layout)
     return lower(context_of(layout, framework, model), layout, cluster, folding, as_it_is)
 
 
