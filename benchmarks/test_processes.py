@@ -1,5 +1,6 @@
 """What a user waits for: the whole process, from the interpreter's start to the last byte of the report."""
 
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.conftest import Show
 
 ROOT = Path(__file__).parents[1]
+ROUNDS = 5
 GPT_1T = (
     "train gpt-1t dgx-a100 --gpus {gpus} --tp 8 --pp 64 --dp {dp} --global-batch {batch} --recompute full"
     " --framework megatron-lm --precision fp16 --detail {detail} --format json"
@@ -32,8 +34,17 @@ def run(arguments: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_whole_process_ends_in_time(benchmark: BenchmarkFixture, show: Show, name: str) -> None:
+    """Wall time, best of five. CPU time is shown beside it: where wall is much more, the machine was busy elsewhere."""
     arguments, bar = COMMANDS[name]
-    benchmark.pedantic(run, args=(arguments,), rounds=5, warmup_rounds=1)
+    before = cpu_of_children()
+    benchmark.pedantic(run, args=(arguments,), rounds=ROUNDS)  # type: ignore[no-untyped-call]
+    cpu = (cpu_of_children() - before) / ROUNDS
+    assert benchmark.stats is not None
     best = benchmark.stats.stats.min
-    show(f"{name:<36} {best:>6.2f} s, bar {bar:>4.1f} s{'' if best < bar else '  MISSED'}")
+    show(f"{name:<36} {best:>6.2f} s, bar {bar:>4.1f} s, CPU {cpu:>5.2f} s{'' if best < bar else '  MISSED'}")
     assert best < bar
+
+
+def cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

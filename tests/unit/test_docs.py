@@ -1,6 +1,5 @@
 """The documentation is true: its commands, numbers, tables, links and its tree of files, and the files in examples/."""
 
-import ast
 import csv
 import json
 import os
@@ -79,8 +78,7 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
 
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     (code,) = blocks(README, "python")
-    assert len(code.splitlines()) == 5
-    ast.parse(code)
+    assert sum(map(bool, code.splitlines())) == 5
     done = run([sys.executable, "-c", code], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "'bubble'" in done.stdout

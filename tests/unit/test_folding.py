@@ -1,6 +1,10 @@
 """Ranks that are alike are played once: which ones, and that nothing changes by it (to 1e-9 of the step)."""
 
+from dataclasses import replace
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import topologies
 from sim.folding import fold, unfolded
@@ -30,13 +34,16 @@ CROOKED = {"tp of three": plan(3, 1, 8, zero=1), "tp of six": plan(6, 2, 2), "tp
 """Groups of tp that lie on their nodes in different ways: no two ranks of a replica are surely alike."""
 
 
-def cluster_for(layout: Plan) -> Cluster:
-    return topologies.load("dgx-h100", max(8, layout.num_gpus))
+def nodes_of(gpus_per_node: int = 8) -> Cluster:
+    cluster = topologies.load("dgx-h100")
+    return replace(cluster, node=replace(cluster.node, num_gpus=gpus_per_node, num_nics=gpus_per_node))
 
 
-def assert_folded_is_unfolded(layout: Plan, model: Transformer, detail: str, framework: str = "megatron-core") -> None:
+def assert_folded_is_unfolded(
+    layout: Plan, model: Transformer, detail: str, framework: str = "megatron-core", gpus_per_node: int = 8
+) -> None:
     """Step, mean shares, each played rank's shares, and its spans on every stream."""
-    cluster = cluster_for(layout)
+    cluster = nodes_of(gpus_per_node)
     folded, whole = (
         train(layout, cluster, model, detail=detail, framework=framework, folded=folding) for folding in (True, False)
     )
@@ -67,7 +74,7 @@ def test_folded_is_unfolded_layer_by_layer_where_senders_wait(name: str) -> None
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_as_few_ranks_are_played_as_differ(name: str) -> None:
     layout, num_played = LAYOUTS[name]
-    folding = fold(layout, cluster_for(layout))
+    folding = fold(layout, nodes_of())
     assert len(folding.ranks) == num_played
     assert folding.ranks_folded * num_played == layout.num_gpus
 
@@ -75,9 +82,22 @@ def test_as_few_ranks_are_played_as_differ(name: str) -> None:
 @pytest.mark.parametrize("name", CROOKED)
 def test_tp_groups_that_lie_differently_are_played_rank_by_rank(name: str) -> None:
     layout = CROOKED[name]
-    folding = fold(layout, cluster_for(layout))
+    folding = fold(layout, nodes_of())
     assert folding == unfolded(layout)
     assert_folded_is_unfolded(layout, small("gpt-1.7b"), "layer")
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    tp=st.sampled_from([1, 2, 3, 4]),
+    pp=st.integers(1, 3),
+    dp=st.integers(1, 4),
+    zero=st.booleans(),
+    num=st.integers(1, 8),
+)
+def test_folded_is_unfolded_on_nodes_of_any_size(tp: int, pp: int, dp: int, zero: bool, num: int) -> None:
+    layout = plan(tp, pp, dp, zero=int(zero), num_microbatches=3)
+    assert_folded_is_unfolded(layout, small("gpt-1.7b", 6), "layer", gpus_per_node=num)
 
 
 def test_a_large_cluster_folds_to_one_rank_a_stage() -> None:
@@ -94,9 +114,17 @@ def test_replicas_whose_pipelines_cross_nodes_in_different_places_do_not_fold() 
     Replica 0 sends from node 0 (rank 0) to node 0 (rank 6), replicas 1 and 2 to node 1 (ranks 8 and 10).
     """
     layout = plan(2, 2, 3)
-    folding = fold(layout, cluster_for(layout))
+    folding = fold(layout, nodes_of())
     assert folding.ranks == (0, 2, 4, 6, 8, 10)
-    timeline = train(layout, cluster_for(layout))
+    timeline = train(layout, nodes_of())
     sent = {rank: spans(timeline, rank, "send F")[0] for rank in (0, 2, 4)}
     seconds = {rank: part[6] - part[5] for rank, part in sent.items()}
     assert seconds[0] < seconds[2] == pytest.approx(seconds[4])
+
+
+def test_replicas_that_differ_by_nothing_but_where_their_pipeline_crosses_do_not_fold() -> None:
+    """DP4 x PP3 on nodes of 6: stage 1 is ranks 4 to 7, two in each of two nodes, all alike to their dp group. But
+    ranks 0 and 1 send to 4 and 5 in their own node, 2 and 3 to 6 and 7 in the next."""
+    layout = plan(1, 3, 4)
+    assert fold(layout, nodes_of(6)).ranks_folded == 1
+    assert_folded_is_unfolded(layout, small("gpt-1.7b", 3), "layer", gpus_per_node=6)

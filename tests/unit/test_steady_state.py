@@ -123,3 +123,14 @@ def test_a_stream_that_waits_for_the_last_flag_wakes_at_the_right_time(leaps: li
     assert leaps
     assert_same(with_it, without)
     assert spans(with_it, 0)[0][5:] == (0.0, 100.0)
+
+
+def test_what_is_set_now_and_waited_for_at_the_end_is_not_leapt_over() -> None:
+    """GPipe on one rank by flags: 50 forwards each leave a flag, 50 backwards each take one. Forwards repeat in time,
+    but the flags they leave pile up, and a leap that moved them on would lose those in between."""
+    forward: Block = (Compute(name="f", duration=1.0), Record("kept"))
+    backward: Block = (Wait("kept"), Compute(name="b", duration=2.0))
+    steps = [(Action("F", 0, m), forward) for m in range(50)] + [(Action("B", 0, m), backward) for m in range(50)]
+    with_it, without = both(program([Stream(rank=0, name="compute", steps=steps)]))
+    assert_same(with_it, without)
+    assert with_it.duration == 150.0
