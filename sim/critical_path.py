@@ -8,8 +8,10 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.timeline import NO_ACTION, Timeline
 
@@ -22,6 +24,9 @@ WORDS = {
     "bubble": "waiting for other ranks",
     "optimizer": "optimizer",
 }
+
+
+Integers = TypeVar("Integers", int, NDArray[np.int64])
 
 
 def critical_path(timeline: Timeline) -> tuple[tuple[str, float], ...]:
@@ -40,25 +45,26 @@ class _Walk:
 
     def back(self) -> Iterator[tuple[str, float]]:
         now, track = self._last()
-        while True:
-            starts, rows = self._rows[track]
-            position = bisect_left(starts, now - self._tolerance) - 1
-            if position < 0:
-                return
-            row, start = rows[position], starts[position]
-            category = self._categories[row]
+        while (row := self._before(track, now)) is not None:
+            start, category = self._start(row), self._category(row)
             message = self._message(row, now) if category in ("bubble", "exposed_pp") else None
             late = self._late(row, now) if category == "bubble" and message is None else None
             if late is not None:
                 track = late
                 continue
             if message is not None:
-                track, row, start = message
-                category = "pp"
+                row, category = message, "pp"
+                track, start = int(self.timeline.track[row]), self._start(row)
             yield from self._spent(row, category, now - start)
             now = start
             if category == "pp":
                 track = self._where_made(track, now)
+
+    def _before(self, track: int, now: float) -> int | None:
+        """The last row of a track that started before."""
+        first, last = int(self._bounds[track]), int(self._bounds[track + 1])
+        row = first + int(np.searchsorted(self.timeline.start[first:last], now - self._tolerance)) - 1
+        return row if row >= first else None
 
     def _spent(self, row: int, category: str, length: float) -> Iterator[tuple[str, float]]:
         label = self.timeline.labels[self.timeline.label[row]]
@@ -68,32 +74,33 @@ class _Walk:
             yield label.name if category == "compute" else WORDS.get(category, category), length
 
     def _last(self) -> tuple[float, int]:
-        computing = [index for index, track in enumerate(self.timeline.tracks) if track.stream == "compute"]
-        ends = {index: self.timeline.end[rows[-1]] for index in computing if (rows := self._rows[index][1])}
+        ends = {track: float(self.timeline.end[self._bounds[track + 1] - 1]) for track in self._compute_track.values()}
         track = max(ends, key=lambda index: ends[index])
-        return float(ends[track]), track
+        return ends[track], track
 
-    def _message(self, row: int, now: float) -> tuple[int, int, float] | None:
+    def _message(self, row: int, now: float) -> int | None:
         """The message whose last byte ended the stall: the input that came, or the rank's own output that left."""
-        kind, stage = int(self.timeline.kind[row]), int(self.timeline.stage[row])
+        kind, stage, microbatch = (int(column[row]) for column in self._action)
         if kind == NO_ACTION:
             return None
         came_from = stage - 1 if kind == 0 else stage + 1
-        for key in ((kind, came_from), (kind, stage)):
-            for sent in self._sent.get((*key, int(self.timeline.microbatch[row])), ()):
+        rows, numbers = self._sent
+        for sender in (came_from, stage):
+            first, last = np.searchsorted(numbers, self._number(kind, sender, microbatch) + np.arange(2))
+            for sent in rows[first:last].tolist():
                 if abs(self.timeline.end[sent] - now) <= self._tolerance:
-                    return int(self.timeline.track[sent]), sent, float(self.timeline.start[sent])
+                    return int(sent)
         return None
 
     def _late(self, row: int, now: float) -> int | None:
         """The track that came last to the collective which follows a stall: it had no stall before it."""
-        if row + 1 == len(self._categories) or abs(self._start(row + 1) - now) > self._tolerance:
+        if row + 1 == len(self.timeline.start) or abs(self._start(row + 1) - now) > self._tolerance:
             return None
         met = self._met.get(int(self.timeline.label[row + 1]), ())
         for other in met[bisect_left(met, now - self._tolerance, key=self._start) :]:
             if self._start(other) > now + self._tolerance:
                 break
-            if self._categories[other - 1] != "bubble" or self.timeline.end[other - 1] < now - self._tolerance:
+            if self._category(other - 1) != "bubble" or self.timeline.end[other - 1] < now - self._tolerance:
                 return int(self.timeline.track[other])
         return None
 
@@ -102,33 +109,31 @@ class _Walk:
 
     def _where_made(self, track: int, now: float) -> int:
         """What a message waited for: the one before it on its stream, or else the rank's own kernels."""
-        starts, rows = self._rows[track]
-        before = bisect_left(starts, now - self._tolerance) - 1
-        if before >= 0 and abs(self.timeline.end[rows[before]] - now) <= self._tolerance:
+        before = self._before(track, now)
+        if before is not None and abs(self.timeline.end[before] - now) <= self._tolerance:
             return track
         return self._compute_track[self.timeline.tracks[track].rank]
+
+    def _category(self, row: int) -> str:
+        return self.timeline.labels[int(self.timeline.label[row])].category
 
     @cached_property
     def _tolerance(self) -> float:
         return 1e-9 * self.timeline.duration
 
     @cached_property
-    def _categories(self) -> list[str]:
-        names = [label.category for label in self.timeline.labels]
-        return [names[label] for label in self.timeline.label.tolist()]
-
-    @cached_property
     def _compute_track(self) -> dict[int, int]:
         return {track.rank: index for index, track in enumerate(self.timeline.tracks) if track.stream == "compute"}
 
     @cached_property
-    def _rows(self) -> list[tuple[list[float], list[int]]]:
-        """Per track, the starts of its spans in order, and their rows."""
-        bounds = np.searchsorted(self.timeline.track, np.arange(len(self.timeline.tracks) + 1))
-        return [
-            (self.timeline.start[first:last].tolist(), list(range(first, last)))
-            for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
-        ]
+    def _bounds(self) -> NDArray[np.int64]:
+        """Where the rows of each track begin, and those of the last one end."""
+        return np.searchsorted(self.timeline.track, np.arange(len(self.timeline.tracks) + 1))
+
+    @cached_property
+    def _action(self) -> tuple[NDArray[np.int64], ...]:
+        columns = (self.timeline.kind, self.timeline.stage, self.timeline.microbatch)
+        return tuple(column.astype(np.int64) for column in columns)
 
     @cached_property
     def _met(self) -> dict[int, list[int]]:
@@ -141,12 +146,21 @@ class _Walk:
         return found
 
     @cached_property
-    def _sent(self) -> dict[tuple[int, int, int], list[int]]:
-        """Rows of messages by kind, stage and microbatch."""
+    def _sent(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of messages in the order of their actions' numbers, and these numbers."""
         sending = np.array([track.stream.startswith("send") for track in self.timeline.tracks])
         rows = np.flatnonzero(sending[self.timeline.track])
-        found: dict[tuple[int, int, int], list[int]] = {}
-        columns = (self.timeline.kind[rows], self.timeline.stage[rows], self.timeline.microbatch[rows], rows)
-        for kind, stage, microbatch, row in zip(*(column.tolist() for column in columns), strict=True):
-            found.setdefault((kind, stage, microbatch), []).append(row)
-        return found
+        numbers = self._number(*(column[rows] for column in self._action))
+        order = np.argsort(numbers, kind="stable")
+        return rows[order], numbers[order]
+
+    @cached_property
+    def _sizes(self) -> tuple[int, int]:
+        """More than there are stages (with one before the first and after the last) and microbatches."""
+        _, stage, microbatch = self._action
+        return int(stage.max()) + 3, int(microbatch.max()) + 2
+
+    def _number(self, kind: Integers, stage: Integers, microbatch: Integers) -> Integers:
+        """One number for an action."""
+        num_stages, num_microbatches = self._sizes
+        return (kind * num_stages + stage + 1) * num_microbatches + microbatch

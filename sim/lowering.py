@@ -19,7 +19,7 @@ from sim.layers.context import Context, Pass, join
 from sim.layers.head import matrix_parameters
 from sim.layers.stage import Stage
 from sim.plan import Axis, Plan, group_of
-from sim.program import COMPUTE, Program, Step, Stream, instructions_of
+from sim.program import COMPUTE, Program, Step, Stream, different_blocks
 from sim.schedules import Action, Schedule, actions_of
 from topologies.fabric import node_of
 from topologies.hardware import Cluster
@@ -101,7 +101,7 @@ class _Lowering:
         """The streams of one rank; those with nothing to do are left out."""
         actions = self.schedule[rank // (self.plan.tp * self.plan.dp)]
         blocks = self.compute_blocks
-        steps: list[Step] = [(action, blocks[action[0], action[1]]) for action in actions]
+        steps: list[Step] = [(action, blocks[action[:2]]) for action in actions]
         yield Stream(rank=rank, name=COMPUTE, steps=[*steps, (None, self._end_of_step(rank))])
         aside = {key: made["tp"] for key, made in self.passes.items() if "tp" in made}
         yield from _stream(rank, "tp", actions, aside)
@@ -200,9 +200,7 @@ def _stream(
     rank: int, name: str, actions: Sequence[Action], blocks: Mapping[tuple[str, int], Block]
 ) -> Iterator[Stream]:
     """A stream that does something for some of the actions, if there are any."""
-    steps: list[Step] = [
-        (action, blocks[action[0], action[1]]) for action in actions if (action[0], action[1]) in blocks
-    ]
+    steps: list[Step] = [(action, blocks[key]) for action in actions if (key := action[:2]) in blocks]
     if steps:
         yield Stream(rank=rank, name=name, steps=steps)
 
@@ -222,7 +220,7 @@ def _activities(
     """What each collective and transfer does to the wires of the ranks that are played; groups share one activity."""
     collectives: dict[tuple[Collective, tuple[int, ...]], Activity] = {}
     activities: dict[tuple[Collective | Transfer, int], Activity] = {}
-    for rank, block in instructions_of(streams):
+    for rank, block in different_blocks(streams):
         for instruction in block:
             if isinstance(instruction, Transfer):
                 activities[instruction, rank] = send(cluster, rank, instruction.peer, instruction.nbytes)

@@ -3,7 +3,7 @@
 Steps of a stream that do the same for another microbatch share one block; the action tells them apart.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sim.instructions import Activity, Block, Collective, Transfer
@@ -43,6 +43,8 @@ class Program:
     ranks_folded: Mapping[int, int]
 
 
-def instructions_of(streams: Iterable[Stream]) -> Iterable[tuple[int, Block]]:
-    """Every different block of every rank, once."""
-    return {(stream.rank, id(block)): (stream.rank, block) for stream in streams for _, block in stream.steps}.values()
+def different_blocks(streams: Iterable[Stream]) -> Iterator[tuple[int, Block]]:
+    """Every different block of every stream, once, with its rank."""
+    for stream in streams:
+        blocks = {id(block): block for _, block in stream.steps}
+        yield from ((stream.rank, block) for block in blocks.values())

@@ -5,7 +5,7 @@ A flag of microbatch m is the number base + (m + 1) * num_flags, so that moving 
 
 from collections.abc import Callable
 
-from sim.instructions import Activity, Block, Collective, Compute, Record, Transfer, Wait
+from sim.instructions import Activity, Collective, Compute, Record, Transfer, Wait
 from sim.network import Flow
 from sim.program import Program, Stream
 from sim.timeline import BUBBLE_LABEL, WAIT_FOR, Label, Repeat, Row
@@ -101,24 +101,25 @@ class Compiler:
         self.meetings: dict[tuple[str, str, tuple[int, ...]], int] = {}
         self.exposed: dict[int, int] = {}
         self._program = program
-        self._compiled: dict[tuple[int, int, str], list[Operation]] = {}
         self._flows: dict[int, Flow] = {}
 
     def walkers(self) -> list[Walker]:
         """One walker per stream, in the program's order."""
-        compiled = [[self._block(block, stream) for _, block in stream.steps] for stream in self._program.streams]
+        blocks = [self._blocks(stream) for stream in self._program.streams]
         num_flags = len(self.flags)
-        keys = [[_key(action, num_flags) for action, _ in stream.steps] for stream in self._program.streams]
         return [
-            Walker(index, stream, compiled[index], keys[index]) for index, stream in enumerate(self._program.streams)
+            Walker(index, stream, blocks[index], _keys(stream, num_flags))
+            for index, stream in enumerate(self._program.streams)
         ]
 
-    def _block(self, block: Block, stream: Stream) -> list[Operation]:
-        key = (id(block), stream.rank, stream.name)
-        operations = self._compiled.get(key)
-        if operations is None:
-            operations = self._compiled[key] = [*(self._operation(each, stream) for each in block), _END]
-        return operations
+    def _blocks(self, stream: Stream) -> list[list[Operation]]:
+        """What each step does; steps of one block share one list, by which the steady state knows them."""
+        different = {id(block): block for _, block in stream.steps}
+        compiled = {
+            key: [*(self._operation(instruction, stream) for instruction in block), _END]
+            for key, block in different.items()
+        }
+        return [compiled[id(block)] for _, block in stream.steps]
 
     def _operation(self, instruction: Compute | Collective | Transfer | Record | Wait, stream: Stream) -> Operation:
         match instruction:
@@ -168,8 +169,9 @@ class Compiler:
         return Flow(latency=activity.latency, nbytes=busiest, usage=usage, speed=speed)
 
 
-def _key(action: tuple[str, int, int] | None, num_flags: int) -> int:
-    return 0 if action is None else (action[2] + 1) * num_flags
+def _keys(stream: Stream, num_flags: int) -> list[int]:
+    """What is added to a flag's number in each step: its microbatch."""
+    return [0 if action is None else (action[2] + 1) * num_flags for action, _ in stream.steps]
 
 
 def _fractions(parts: tuple[tuple[str, float], ...]) -> tuple[tuple[str, float], ...]:
