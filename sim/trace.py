@@ -4,17 +4,32 @@ Times are in microseconds, as the format wants them [Google, Trace Event Format]
 """
 
 import gzip
+import io
 
 import orjson
 
 from sim.timeline import KINDS, NO_ACTION, Timeline
 from topologies.quantity import MICROSECOND
 
+CHUNK = 50_000
+"""Spans that are events at the same time: a long step holds millions, and as Python objects they would fill memory."""
+
 
 def perfetto(timeline: Timeline) -> bytes:
     """The trace, as JSON in gzip; the same timeline gives the same bytes."""
-    events = [*_names(timeline), *_slices(timeline)]
-    return gzip.compress(orjson.dumps({"displayTimeUnit": "ms", "traceEvents": events}), compresslevel=6, mtime=0)
+    packed = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=4, fileobj=packed, mtime=0) as file:
+        file.write(b'{"displayTimeUnit":"ms","traceEvents":[')
+        file.write(_comma_separated(_names(timeline)))
+        for first in range(0, len(timeline.start), CHUNK):
+            events = _slices(timeline, slice(first, first + CHUNK))
+            file.write(b",\n" + _comma_separated(events) if events else b"")
+        file.write(b"]}\n")
+    return packed.getvalue()
+
+
+def _comma_separated(events: list[dict[str, object]]) -> bytes:
+    return orjson.dumps(events)[1:-1]
 
 
 def _names(timeline: Timeline) -> list[dict[str, object]]:
@@ -30,35 +45,27 @@ def _names(timeline: Timeline) -> list[dict[str, object]]:
     return events
 
 
-def _slices(timeline: Timeline) -> list[dict[str, object]]:
+def _slices(timeline: Timeline, rows: slice) -> list[dict[str, object]]:
     """One complete event per span that is not a stall."""
     columns = (
-        timeline.track.tolist(),
-        timeline.label.tolist(),
-        timeline.kind.tolist(),
-        timeline.stage.tolist(),
-        timeline.microbatch.tolist(),
-        (timeline.start / MICROSECOND).tolist(),
-        ((timeline.end - timeline.start) / MICROSECOND).tolist(),
+        timeline.track[rows].tolist(),
+        timeline.label[rows].tolist(),
+        timeline.kind[rows].tolist(),
+        timeline.stage[rows].tolist(),
+        timeline.microbatch[rows].tolist(),
+        (timeline.start[rows] / MICROSECOND).tolist(),
+        ((timeline.end[rows] - timeline.start[rows]) / MICROSECOND).tolist(),
     )
     ranks = [track.rank for track in timeline.tracks]
-    return [
-        {
-            "ph": "X",
-            "pid": ranks[track],
-            "tid": track,
-            "name": timeline.labels[label].name
-            if kind == NO_ACTION
-            else _action_name(timeline, label, kind, stage, mb),
-            "cat": timeline.labels[label].category,
-            "ts": start,
-            "dur": length,
-            "args": {} if kind == NO_ACTION else {"stage": stage, "microbatch": mb},
-        }
-        for track, label, kind, stage, mb, start, length in zip(*columns, strict=True)
-        if not timeline.labels[label].is_stall
-    ]
-
-
-def _action_name(timeline: Timeline, label: int, kind: int, stage: int, microbatch: int) -> str:
-    return f"{stage}{KINDS[kind]}{microbatch} {timeline.labels[label].name}"
+    labels = [(label.name, label.category, label.is_stall) for label in timeline.labels]
+    events: list[dict[str, object]] = []
+    for track, label, kind, stage, microbatch, start, length in zip(*columns, strict=True):
+        name, category, is_stall = labels[label]
+        if is_stall:
+            continue
+        event = {"ph": "X", "pid": ranks[track], "tid": track, "name": name, "cat": category, "ts": start, "dur": length}
+        if kind != NO_ACTION:
+            event["name"] = f"{stage}{KINDS[kind]}{microbatch} {name}"
+            event["args"] = {"stage": stage, "microbatch": microbatch}
+        events.append(event)
+    return events

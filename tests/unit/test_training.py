@@ -186,7 +186,7 @@ def test_per_rank_lists_have_an_entry_for_each_pipeline_rank() -> None:
 
 
 def test_rates_follow_from_the_step_time() -> None:
-    """22B in the 1.1 s that were printed [Korthikanti et al. 2022, Table 5: MFU 41.5 %, HFU 43.7 %].
+    """22B in the 1.1 s that Korthikanti et al. 2022 print in Table 5.
 
     72 B l s h^2 = 72 x 4 x 48 x 2048 x 6144^2 = 1.06872e15; s/6h = 0.05556; V/12lh = 51200 / 3538944 = 0.01447.
     Model 1.06872e15 x 1.07002 = 1.14355e15 FLOP; 8 GPUs x 312e12 x 1.1 s = 2.7456e15: 41.65 %. Hardware, selective:
