@@ -138,7 +138,7 @@ def pipeline_of(program: Program, cluster: Cluster) -> Pipeline:
     """The operations of a lowered 1F1B program at stage detail, with its own durations."""
     computing = [stream for stream in program.streams if stream.name == "compute"]
     passes = [_passes(stream) for stream in computing]
-    sends = {kind: _sends(program, cluster, f"send {kind}", computing) for kind in ("F", "B")}
+    sends = {kind: _sends(program, cluster, kind, computing) for kind in ("F", "B")}
     return Pipeline(
         schedule=[[action for action in stream.actions() if action is not None] for stream in computing],
         forward=[seconds["F"] for seconds in passes],
@@ -158,16 +158,15 @@ def _passes(stream: Stream) -> dict[str, float]:
     }
 
 
-def _sends(program: Program, cluster: Cluster, name: str, computing: Sequence[Stream]) -> list[float]:
+def _sends(program: Program, cluster: Cluster, kind: str, computing: Sequence[Stream]) -> list[float]:
     """Seconds of a message by stage; 0 where a stage sends none."""
-    sending = {stream.rank: stream.steps[0][1] for stream in program.streams if stream.name == name}
-    return [
-        sum(
-            _alone(program, cluster, entry, stream.rank)
-            for entry in sending.get(stream.rank, ())
-            if isinstance(entry, Transfer)
-        )
+    blocks = [
+        (stream.rank, next(block for action, block in stream.steps if action is not None and action.kind == kind))
         for stream in computing
+    ]
+    return [
+        sum(_alone(program, cluster, entry, rank) for entry in block if isinstance(entry, Transfer))
+        for rank, block in blocks
     ]
 
 

@@ -13,15 +13,26 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from topologies.document import Infeasible, InputError, Value
+from topologies.document import Infeasible, InputError, Value, shorten
+from topologies.quantity import MEGA
 
 if TYPE_CHECKING:
     from sim.detail import Detail
+    from sim.plan import Plan
     from sim.scenario import Scenario
     from sim.training import TrainingReport
 
 OK, INTERNAL, USAGE, INFEASIBLE, INTERRUPTED = 0, 1, 2, 3, 130
 SCENARIO_SUFFIXES = (".yaml", ".yml")
+
+# What is played takes about 10 us and 0.3 kB an operation, so a step within these bounds ends in a minute and 4 GB.
+MAX_OPERATIONS = 5_000_000
+MAX_ACTIONS = 2_500_000
+MAX_RANKS = 10_000
+MAX_GPUS = 1_000_000
+OPERATIONS_PER_ACTION = 4
+OPERATIONS_PER_LAYER = {"kernel": 30, "layer": 1, "stage": 0}
+
 LATER = {
     "serve": "simulate an inference server under load",
     "plan": "search the best layout",
@@ -36,7 +47,6 @@ LATER = {
 app = typer.Typer(
     name="shardsim",
     help="Simulate sharded LLM training: a model, run by a plan, on a cluster.",
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -85,11 +95,15 @@ def train(
     }  # fmt: skip
     from sim.training import run_scenario
 
-    scenario = _scenario(model, cluster, flags, sets or [])
+    scenario = _with_plan(_scenario(model, cluster, flags, sets or []), detail)
+    if out is not None:
+        from sim.reports.files import make
+
+        make(out)
     report = run_scenario(scenario, detail=cast("Detail", detail))
     if out is not None:
         _write(report, scenario, out, quiet)
-    sys.stdout.write(PRINTERS[output](report))
+    _print(PRINTERS[output](report))
     if not report.fits:
         raise typer.Exit(INFEASIBLE)
 
@@ -100,7 +114,7 @@ def models(name: Annotated[str | None, typer.Argument(help="a model's name or fi
     from sim import models as catalogue
     from sim.reports.catalogue import model_details, model_list
 
-    sys.stdout.write(model_list() if name is None else model_details(catalogue.load(name)))
+    _print(model_list() if name is None else model_details(catalogue.load(name)))
 
 
 @app.command()
@@ -109,7 +123,7 @@ def clusters(name: Annotated[str | None, typer.Argument(help="a cluster's name o
     import topologies
     from sim.reports.catalogue import cluster_details, cluster_list
 
-    sys.stdout.write(cluster_list() if name is None else cluster_details(topologies.load(name)))
+    _print(cluster_list() if name is None else cluster_details(topologies.load(name)))
 
 
 def _refuse(name: str) -> Callable[[], None]:
@@ -131,11 +145,61 @@ def _scenario(model: str, cluster: str | None, flags: Mapping[str, Value], sets:
     """The scenario in a file, or the one that the flags describe; flags win over the file."""
     from sim import scenario
 
-    if cluster is None and model.endswith(SCENARIO_SUFFIXES):
+    if cluster is None and model.lower().endswith(SCENARIO_SUFFIXES):
         return scenario.load(Path(model), flags, sets)
     if cluster is None:
         raise InputError(f"no cluster given for {model}; write `shardsim train {model} dgx-h100 --gpus 64`")
     return scenario.from_flags({"model": model, "cluster": cluster, **flags}, sets)
+
+
+def _with_plan(scenario: "Scenario", detail: str) -> "Scenario":
+    """The scenario with the whole plan that will be played.
+
+    Raises InputError where that would take more than a minute or two, or more than a few GB.
+    """
+    from sim.default_plan import options
+    from sim.folding import fold
+    from sim.scenario import with_plan
+    from sim.training import choose_plan
+
+    model, cluster, num_gpus, step = scenario.model, scenario.cluster, scenario.num_gpus, scenario.step
+    if num_gpus > MAX_GPUS:
+        raise InputError(f"gpus={num_gpus} are too many to simulate; use at most {MAX_GPUS:,}")
+    for plan in options(scenario.plan, model, cluster, num_gpus, step.seq_len):
+        _refuse_long_schedule(plan)
+    plan = choose_plan(scenario.plan, model, cluster, num_gpus, step, scenario.framework)
+    _refuse_long_play(plan, model.num_layers, len(fold(plan, cluster).ranks), cluster.node.num_gpus, detail)
+    return with_plan(scenario, plan)
+
+
+def _refuse_long_schedule(plan: "Plan") -> None:
+    """Actions are data before they are played; a rule that may choose tries several plans."""
+    per_microbatch = 2 * plan.num_stages
+    if plan.num_microbatches * per_microbatch > MAX_ACTIONS:
+        made = f"global_batch={plan.global_batch} makes {plan.num_microbatches:,} microbatches"
+        degrees = f"tp={plan.tp} pp={plan.pp} vpp={plan.vpp} dp={plan.dp}"
+        fix = _fewer(plan, MAX_ACTIONS // per_microbatch)
+        raise InputError(f"{made} with {degrees}, too many to simulate; use {fix}")
+
+
+def _refuse_long_play(plan: "Plan", num_layers: int, num_ranks: int, gpus_per_node: int, detail: str) -> None:
+    if num_ranks > MAX_RANKS:
+        alike = f"gpus={plan.num_gpus} with tp={plan.tp} does not lie alike on all nodes of {gpus_per_node}"
+        fix = f"use whole nodes, and a tp that divides {gpus_per_node}"
+        raise InputError(f"{alike}, and {num_ranks:,} unequal ranks are too many to simulate; {fix}")
+    per_action = OPERATIONS_PER_ACTION * plan.num_stages + OPERATIONS_PER_LAYER[detail] * num_layers
+    per_microbatch = 2 * per_action * num_ranks // plan.pp
+    if plan.num_microbatches * per_microbatch > MAX_OPERATIONS:
+        many = f"{plan.num_microbatches * per_microbatch / MEGA:.0f} million operations"
+        coarser = {"kernel": "--detail layer, or ", "layer": "--detail stage, or ", "stage": ""}[detail]
+        fix = coarser + _fewer(plan, MAX_OPERATIONS // per_microbatch)
+        raise InputError(f"{many} on {num_ranks} ranks are too many to simulate at {detail} detail; use {fix}")
+
+
+def _fewer(plan: "Plan", num_microbatches: int) -> str:
+    """At most so many microbatches, in whole rounds of the pipeline, as a flag."""
+    rounds = max(1, num_microbatches // plan.pp)
+    return f"--global-batch {rounds * plan.pp * plan.micro_batch * plan.dp} or less"
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
@@ -178,6 +242,28 @@ def _has_color() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
+def _print(text: str) -> None:
+    """Print a result; that its reader has gone away (`| head -1`) is no error."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in the buffer
+        if not isinstance(error, BrokenPipeError):
+            raise InputError(f"cannot print the result: {error.strerror}") from None
+
+
+def _check_arguments(arguments: list[str]) -> None:
+    """An option counts once, so that none is ignored; --set may come again."""
+    given = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
+    for option in given:
+        if option != "--set" and given.count(option) > 1:
+            raise InputError(f"{option} is given twice; keep one of them")
+    for argument in arguments:
+        if any("\udc80" <= character <= "\udcff" for character in argument):
+            raise InputError(f"{shorten(argument)} is not UTF-8 text; write it, or name the file, in UTF-8")
+
+
 def _complain(message: str, code: int) -> int:
     sys.stderr.write(f"shardsim: {message}\n")
     return code
@@ -188,18 +274,20 @@ def main() -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     try:
-        code = app(standalone_mode=False)
+        _check_arguments(sys.argv[1:])
+        code = app(prog_name="shardsim", standalone_mode=False)
     except typer.TyperException as error:
-        return _complain(error.format_message(), USAGE)
+        return _complain(f"{error.format_message()}\nsee `shardsim --help`, or `shardsim train --help`", USAGE)
     except InputError as error:
         return _complain(str(error), USAGE)
     except Infeasible as error:
         return _complain(str(error), INFEASIBLE)
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+    except RecursionError:
+        return _complain("a field is nested too deeply; write one such as plan.tp", USAGE)
+    except MemoryError:
+        return _complain("out of memory; use --detail stage, or a smaller --global-batch", INTERNAL)
     except Exception as error:
         if "SHARDSIM_DEBUG" in os.environ:
             raise

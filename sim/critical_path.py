@@ -148,8 +148,10 @@ class _Walk:
     @cached_property
     def _sent(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of messages in the order of their actions' numbers, and these numbers."""
-        sending = np.array([track.stream.startswith("send") for track in self.timeline.tracks])
-        rows = np.flatnonzero(sending[self.timeline.track])
+        sent = np.array(
+            [label.category in ("pp", "exposed_pp") and not label.is_stall for label in self.timeline.labels]
+        )
+        rows = np.flatnonzero(sent[self.timeline.label])
         numbers = self._number(*(column[rows] for column in self._action))
         order = np.argsort(numbers, kind="stable")
         return rows[order], numbers[order]

@@ -1,8 +1,8 @@
 """Lowering: a schedule's actions become blocks of kernels, collectives and messages on the streams of each rank.
 
-A rank computes on one stream, sends forwards and backwards on one each, and runs the collectives that overlap on
-stream "tp". An action waits for its input, computes, and hands its output over; after the last one, gradients are
-summed over the replicas, the optimizer steps, and with ZeRO the new weights are gathered.
+A rank computes on one stream and runs the collectives that overlap on stream "tp"; it sends on its compute stream, or,
+where sends overlap, on two streams of their own. An action waits for its input, computes, and hands its output over.
+After the last one, gradients are summed over the replicas, the optimizer steps, with ZeRO the new weights are gathered.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -85,58 +85,59 @@ class _Lowering:
         }
         return {(kind, index): made[kind, stage] for index, stage in enumerate(self.stages) for kind in directions}
 
-    @cached_property
-    def compute_blocks(self) -> dict[tuple[str, int], Block]:
-        return {
-            (kind, stage): self._hand_over(kind, stage, self.passes[kind, stage][COMPUTE])
-            for kind, stage in self.passes
-        }
-
     @property
-    def waits_for_sends(self) -> bool:
-        """Only the interleaved schedule sends behind its compute; the others wait until the message is gone."""
-        return not (self.context.framework.overlap_pipeline_sends and self.plan.schedule == "interleaved")
+    def sends_beside(self) -> bool:
+        """Only the interleaved schedule sends beside its compute; the others go on once the message is gone."""
+        return self.context.framework.overlap_pipeline_sends and self.plan.schedule == "interleaved"
 
     def streams(self, rank: int) -> Iterator[Stream]:
         """The streams of one rank; those with nothing to do are left out."""
-        actions = self.schedule[rank // (self.plan.tp * self.plan.dp)]
-        blocks = self.compute_blocks
+        actions = self.schedule[rank // self._stride]
+        blocks = {(kind, stage): self._work(kind, stage, rank) for stage in self._own(rank) for kind in ("F", "B")}
         steps: list[Step] = [(action, blocks[action[:2]]) for action in actions]
         yield Stream(rank=rank, name=COMPUTE, steps=[*steps, (None, self._end_of_step(rank))])
-        aside = {key: made["tp"] for key, made in self.passes.items() if "tp" in made}
-        yield from _stream(rank, "tp", actions, aside)
-        for kind in ("F", "B"):
-            yield from _stream(rank, f"send {kind}", actions, self._sends(rank, kind))
+        yield from _stream(rank, "tp", actions, {key: made["tp"] for key, made in self.passes.items() if "tp" in made})
+        if self.sends_beside:
+            for kind in ("F", "B"):
+                yield from _stream(rank, f"send {kind}", actions, self._sends(rank, kind))
 
-    def _hand_over(self, kind: str, stage: int, work: Block) -> Block:
+    @property
+    def _stride(self) -> int:
+        """From a rank to the one at its place in the next pipeline rank."""
+        return self.plan.tp * self.plan.dp
+
+    def _own(self, rank: int) -> range:
+        """The global stages of a rank."""
+        return range(rank // self._stride, self.plan.num_stages, self.plan.pp)
+
+    def _work(self, kind: str, stage: int, rank: int) -> Block:
+        """What the compute stream does for an action: wait for the input, compute, hand the output over."""
         before = (Wait(f"input {kind}{stage}"),) if self._previous(kind, stage) is not None else ()
+        return (*before, *self.passes[kind, stage][COMPUTE], *self._hand_over(kind, stage, rank))
+
+    def _hand_over(self, kind: str, stage: int, rank: int) -> Block:
         if self._next(kind, stage) is None:
-            return (*before, *work)
-        sent = (Wait(f"sent {kind}{stage}"),) if self.waits_for_sends else ()
-        return (*before, *work, Record(f"output {kind}{stage}"), *sent)
+            return ()
+        return (Record(f"output {kind}{stage}"),) if self.sends_beside else (self._send(kind, stage, rank),)
 
     def _sends(self, rank: int, kind: str) -> dict[tuple[str, int], Block]:
-        """The send blocks of a rank's stages for forwards or backwards."""
-        stride = self.plan.tp * self.plan.dp
-        own = range(rank // stride, self.plan.num_stages, self.plan.pp)
-        blocks = {}
-        for stage in own:
-            target = self._next(kind, stage)
-            if target is not None:
-                peer = rank % stride + target % self.plan.pp * stride
-                blocks[kind, stage] = self._send(kind, stage, target, peer)
-        return blocks
+        """The blocks of a rank's stream that sends forwards, or backwards, beside its compute."""
+        return {
+            (kind, stage): (Wait(f"output {kind}{stage}"), self._send(kind, stage, rank))
+            for stage in self._own(rank)
+            if self._next(kind, stage) is not None
+        }
 
-    def _send(self, kind: str, stage: int, target: int, peer: int) -> Block:
-        transfer = Transfer(
+    def _send(self, kind: str, stage: int, rank: int) -> Transfer:
+        target = self._next(kind, stage)
+        assert target is not None
+        return Transfer(
             name=f"send {kind}",
             axis="pp",
-            peer=peer,
+            peer=rank % self._stride + target % self.plan.pp * self._stride,
             flag=f"input {kind}{target}",
             nbytes=stage_of_model.message_nbytes(self.context),
         )
-        sent = (Record(f"sent {kind}{stage}"),) if self.waits_for_sends else ()
-        return (Wait(f"output {kind}{stage}"), transfer, *sent)
 
     def _next(self, kind: str, stage: int) -> int | None:
         """The stage that takes the output: the next one forward, the one before backward."""
@@ -147,8 +148,7 @@ class _Lowering:
         return self._next("B" if kind == "F" else "F", stage)
 
     def _end_of_step(self, rank: int) -> Block:
-        pipeline_rank = rank // (self.plan.tp * self.plan.dp)
-        own = self.stages[pipeline_rank :: self.plan.pp]
+        own = [self.stages[stage] for stage in self._own(rank)]
         count = sum(stage_of_model.parameters(self.context, stage) for stage in own)
         return (
             *self._reduce_gradients(count),

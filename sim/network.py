@@ -6,7 +6,7 @@ users are fixed, the others go on rising. Only the connected activities are solv
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from simpy import Environment, Event
 
@@ -22,6 +22,13 @@ class Flow:
     nbytes: float
     usage: tuple[tuple[int, float], ...]
     speed: float
+    wires: tuple[int, ...] = field(init=False)
+    seconds: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """What every start needs: the wires alone, and the seconds until the last byte where nobody shares them."""
+        object.__setattr__(self, "wires", tuple(wire for wire, _ in self.usage))
+        object.__setattr__(self, "seconds", self.latency + self.nbytes / self.speed)
 
 
 def fair_speeds(flows: Sequence[Mapping[int, float]], capacities: Mapping[int, float]) -> list[float]:
@@ -90,14 +97,15 @@ class Network:
         """Put the flow on its wires; `done()` is called when its last byte has arrived."""
         running = _Running(self, flow, done, self._env.now)
         alone = True
-        for wire, _ in flow.usage:
+        for wire in flow.wires:
             users = self._users[wire]
-            alone = alone and not users
+            if users:
+                alone = False
             users[running] = None
         if alone:
             running.promised = True
             running.speed = flow.speed
-            self._wake_in(flow.latency + flow.nbytes / flow.speed, running)
+            self._wake_in(flow.seconds, running)
         else:
             self._wake_in(flow.latency, running)
 
@@ -115,7 +123,7 @@ class Network:
     def finish(self, running: _Running) -> None:
         """The last byte has arrived: the wires are free for those who shared them."""
         neighbours: dict[_Running, None] = {}
-        for wire, _ in running.flow.usage:
+        for wire in running.flow.wires:
             users = self._users[wire]
             del users[running]
             if users:
@@ -132,7 +140,7 @@ class Network:
             running = stack.pop()
             if running not in found:
                 found[running] = None
-                for wire, _ in running.flow.usage:
+                for wire in running.flow.wires:
                     stack.extend(self._users[wire])
         return list(found)
 
@@ -142,7 +150,7 @@ class Network:
             if running.promised and running.enters > now:
                 self._take_back(running, now)
         moving = [running for running in component if running.enters <= now]
-        capacities = {wire: self._capacities[wire] for running in moving for wire, _ in running.flow.usage}
+        capacities = {wire: self._capacities[wire] for running in moving for wire in running.flow.wires}
         speeds = fair_speeds([dict(running.flow.usage) for running in moving], capacities)
         for running, speed in zip(moving, speeds, strict=True):
             if speed != running.speed:

@@ -16,6 +16,7 @@ from sim.program import Program
 
 KINDS = ("F", "B", "I", "W")
 NO_ACTION = -1
+_KIND_NUMBERS = {"": NO_ACTION} | {kind: number for number, kind in enumerate(KINDS)}
 WAIT_FOR = "wait for "
 """How the name of a stall begins that bytes on a wire explain."""
 BREAKDOWN = (
@@ -144,11 +145,14 @@ def _expand(columns: NDArray[np.float64], repeats: Iterable[Repeat]) -> NDArray[
 
 
 def _actions(actions: Sequence[tuple[str, int, int] | None]) -> tuple[NDArray[np.int32], ...]:
-    codes = [
-        (NO_ACTION,) * 3 if action is None else (KINDS.index(action[0]), action[1], action[2]) for action in actions
-    ]
-    table = np.array(codes, dtype=np.int32).reshape(-1, 3)
-    return table[:, 0], table[:, 1], table[:, 2]
+    """Kind, stage and microbatch of each step."""
+    known = [("", NO_ACTION, NO_ACTION) if action is None else action for action in actions]
+    kinds, stages, microbatches = zip(*known, strict=True)
+    return (
+        np.array([_KIND_NUMBERS[kind] for kind in kinds], dtype=np.int32),
+        np.array(stages, dtype=np.int32),
+        np.array(microbatches, dtype=np.int32),
+    )
 
 
 def breakdown_by_rank(timeline: Timeline) -> dict[int, dict[str, float]]:

@@ -63,7 +63,15 @@ def _slices(timeline: Timeline, rows: slice) -> list[dict[str, object]]:
         name, category, is_stall = labels[label]
         if is_stall:
             continue
-        event = {"ph": "X", "pid": ranks[track], "tid": track, "name": name, "cat": category, "ts": start, "dur": length}
+        event = {
+            "ph": "X",
+            "pid": ranks[track],
+            "tid": track,
+            "name": name,
+            "cat": category,
+            "ts": start,
+            "dur": length,
+        }
         if kind != NO_ACTION:
             event["name"] = f"{stage}{KINDS[kind]}{microbatch} {name}"
             event["args"] = {"stage": stage, "microbatch": microbatch}

@@ -17,8 +17,20 @@ from sim.training import TrainingReport
 from topologies.document import InputError
 
 
+def make(folder: Path) -> None:
+    """Make the folder where it is missing, and try it: a long run should not find out at its end.
+
+    Raises InputError where it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / ".writable", b"").unlink()
+    except OSError as error:
+        raise _cannot_write(folder, error) from None
+
+
 def write(report: TrainingReport, scenario: str, folder: Path) -> tuple[Path, ...]:
-    """Write everything into `folder`, which is made where it is missing; returns the files.
+    """Write everything into `folder`, which `make` has made; returns the files.
 
     Raises InputError where the folder cannot be written.
     """
@@ -30,10 +42,9 @@ def write(report: TrainingReport, scenario: str, folder: Path) -> tuple[Path, ..
     }
     contents["manifest.json"] = _manifest(report, contents)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         return tuple(_replace(folder / name, content) for name, content in contents.items())
     except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror or error}; use another --out") from None
+        raise _cannot_write(folder, error) from None
 
 
 def result_json(report: TrainingReport) -> bytes:
@@ -67,6 +78,11 @@ def _manifest(report: TrainingReport, contents: Mapping[str, bytes]) -> bytes:
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     manifest = {"shardsim": __version__, "command": report.command, "sha256": hashes}
     return orjson.dumps(manifest, option=orjson.OPT_INDENT_2)
+
+
+def _cannot_write(folder: Path, error: OSError) -> InputError:
+    reason = error.strerror or str(error)
+    return InputError(f"cannot write to {folder}: {reason.lower()}; use another --out")
 
 
 def _replace(path: Path, content: bytes) -> Path:

@@ -62,7 +62,7 @@ def frame(of: Block) -> list[str]:
     """What a block does before its first and after its last kernel or collective."""
     inner = [i for i, each in enumerate(of) if isinstance(each, Compute | Collective)]
     outer = [*of[: inner[0]], *of[inner[-1] + 1 :]]
-    return [f"{type(each).__name__} {each.flag}" for each in outer if isinstance(each, Wait | Record)]
+    return [f"{type(each).__name__} {each.flag}" for each in outer if isinstance(each, Wait | Record | Transfer)]
 
 
 def end_of_step(layout: Plan, rank: int, model: str = "gpt-22b") -> dict[str, Compute | Collective]:
@@ -76,18 +76,22 @@ def end_of_step(layout: Plan, rank: int, model: str = "gpt-22b") -> dict[str, Co
 def test_a_middle_stage_waits_for_its_input_and_hands_over_both_ways() -> None:
     """Rank 4 is stage 1 of TP2 x PP4 x DP2. A 1F1B sender waits until its message is gone."""
     program = lowered(FOUR_STAGES)
-    assert frame(block(program, 4, "1F0")) == ["Wait input F1", "Record output F1", "Wait sent F1"]
-    assert frame(block(program, 4, "1B0")) == ["Wait input B1", "Record output B1", "Wait sent B1"]
+    assert frame(block(program, 4, "1F0")) == ["Wait input F1", "Transfer input F2"]
+    assert frame(block(program, 4, "1B0")) == ["Wait input B1", "Transfer input B0"]
 
 
 def test_the_ends_wait_and_send_on_one_side_only() -> None:
     program = lowered(FOUR_STAGES)
-    assert frame(block(program, 0, "0F0")) == ["Record output F0", "Wait sent F0"]
+    assert frame(block(program, 0, "0F0")) == ["Transfer input F1"]
     assert frame(block(program, 0, "0B0")) == ["Wait input B0"]
     assert frame(block(program, 12, "3F0")) == ["Wait input F3"]
-    assert frame(block(program, 12, "3B0")) == ["Record output B3", "Wait sent B3"]
-    assert stream(program, 0, "send B") is None
-    assert stream(program, 12, "send F") is None
+    assert frame(block(program, 12, "3B0")) == ["Transfer input B2"]
+
+
+def test_a_stream_that_would_send_nothing_is_left_out() -> None:
+    program = lowered(plan(2, 2, vpp=2, schedule="interleaved"))
+    assert [stream(program, rank, "send B") is None for rank in (0, 2)] == [False, False]
+    assert all(stream(lowered(FOUR_STAGES), rank, "send F") is None for rank in (0, 4, 8, 12))
 
 
 def test_only_the_first_stage_embeds_and_only_the_last_has_a_head() -> None:
@@ -104,11 +108,11 @@ def test_only_the_first_stage_embeds_and_only_the_last_has_a_head() -> None:
 def test_a_message_goes_to_the_same_place_of_the_next_stage() -> None:
     """Rank 7 of TP2 x PP4 x DP2 (tp 1, dp 1, stage 1) sends forwards to 11, backwards to 3."""
     program = lowered(FOUR_STAGES, folded=False)
-    forward, backward = block(program, 7, "1F0", "send F"), block(program, 7, "1B0", "send B")
+    forward, backward = block(program, 7, "1F0")[-1], block(program, 7, "1B0")[-1]
     send = Transfer(name="send F", axis="pp", peer=11, flag="input F2", nbytes=MESSAGE)
-    assert forward == (Wait("output F1"), send, Record("sent F1"))
-    assert isinstance(backward[1], Transfer)
-    assert (backward[1].peer, backward[1].flag) == (3, "input B0")
+    assert forward == send
+    assert isinstance(backward, Transfer)
+    assert (backward.peer, backward.flag) == (3, "input B0")
     assert {wire for wire, _ in program.activities[send, 7].loads} == {Wire("nic", "out", 7), Wire("nic", "in", 11)}
 
 
@@ -137,8 +141,8 @@ def test_a_sender_waits_unless_the_framework_overlaps_interleaved_sends(
 ) -> None:
     layout = plan(2, 2, vpp=2 if schedule == "interleaved" else 1, schedule=schedule)
     program = lowered(layout, framework)
-    assert (Wait("sent F0") in block(program, 0, "0F0")) is waits
-    assert (Record("sent F0") in block(program, 0, "0F0", "send F")) is waits
+    assert isinstance(block(program, 0, "0F0")[-1], Transfer) is waits
+    assert (stream(program, 0, "send F") is None) is waits
 
 
 @pytest.mark.parametrize(
@@ -154,30 +158,31 @@ def test_a_message_is_cut_over_tp_by_sequence_or_by_scatter_and_gather(
     framework: str, sp: bool, share: int, gathers: bool
 ) -> None:
     program = lowered(plan(2, 2, sp=sp), framework)
-    sent = block(program, 0, "0F0", "send F")[1]
+    sent = block(program, 0, "0F0")[-1]
     assert isinstance(sent, Transfer)
     assert sent.nbytes == MESSAGE / share
     first = block(program, 2, "1F0")[1]
     assert (isinstance(first, Collective) and first.name == "pipeline input gather") is gathers
 
 
-def test_blocks_are_shared_by_microbatches_and_replicas() -> None:
-    program = lowered(FOUR_STAGES, folded=False)
-    blocks = {id(each) for rank in range(4) for step, each in stream(program, rank).steps if step and step.kind == "F"}  # type: ignore[union-attr]
-    assert len(blocks) == 1
+def test_a_block_is_shared_by_all_microbatches() -> None:
+    found = stream(lowered(FOUR_STAGES), 4)
+    assert found is not None
+    assert len({id(each) for step, each in found.steps if step and step.kind == "F"}) == 1
 
 
 def test_actions_are_those_of_the_schedule_and_side_streams_have_their_part_of_them() -> None:
     program = lowered(plan(2, 2, num_microbatches=3))
-    compute, aside, forward = (stream(program, 0, name) for name in ("compute", "tp", "send F"))
+    compute, aside = (stream(program, 0, name) for name in ("compute", "tp"))
     assert compute is not None
     assert aside is not None
-    assert forward is not None
     assert [str(action) for action in compute.actions()] == ["0F0", "0F1", "0B0", "0F2", "0B1", "0B2", "None"]
     assert aside.actions() == [Action("B", 0, m) for m in range(3)], (
         "input gradients are summed beside weight gradients"
     )
-    assert forward.actions() == [Action("F", 0, m) for m in range(3)]
+    sending = stream(lowered(plan(2, 2, vpp=2, schedule="interleaved", num_microbatches=2)), 2, "send B")
+    assert sending is not None
+    assert [str(action) for action in sending.actions()] == ["3B0", "3B1", "1B0", "1B1"]
 
 
 def test_without_replicas_a_step_ends_with_the_optimizer_alone() -> None:
