@@ -14,24 +14,14 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from topologies.document import Infeasible, InputError, Value, shorten
-from topologies.quantity import MEGA
 
 if TYPE_CHECKING:
     from sim.detail import Detail
-    from sim.plan import Plan
     from sim.scenario import Scenario
     from sim.training import TrainingReport
 
 OK, INTERNAL, USAGE, INFEASIBLE, INTERRUPTED = 0, 1, 2, 3, 130
-SCENARIO_SUFFIXES = (".yaml", ".yml")
-
-# What is played takes about 10 us and 0.3 kB an operation, so a step within these bounds ends in a minute and 4 GB.
-MAX_OPERATIONS = 5_000_000
-MAX_ACTIONS = 2_500_000
-MAX_RANKS = 10_000
-MAX_GPUS = 1_000_000
-OPERATIONS_PER_ACTION = 4
-OPERATIONS_PER_LAYER = {"kernel": 30, "layer": 1, "stage": 0}
+SCENARIO_SUFFIXES = (".yaml", ".yml", ".json")
 
 LATER = {
     "serve": "simulate an inference server under load",
@@ -76,7 +66,9 @@ def train(
     sets: Annotated[list[str] | None, typer.Option("--set", help="any field of a scenario: --set plan.tp=4")] = None,
     profile: Annotated[str | None, typer.Option(help="a profile of calibrate (not supported yet)")] = None,
     seed: Annotated[int, typer.Option(help="same seed, same bytes; nothing is random yet")] = 0,
-    detail: Annotated[str, typer.Option(help="what is played piece by piece: kernel, layer or stage")] = "layer",
+    detail: Annotated[
+        str | None, typer.Option(help="how finely: kernel, layer or stage; the coarsest that fits")
+    ] = None,
     output: Annotated[str, typer.Option("--format", help="table, json or csv")] = "table",
     out: Annotated[Path | None, typer.Option(help="write result, trace, page and manifest into this folder")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no notes on stderr")] = False,
@@ -86,21 +78,21 @@ def train(
         raise InputError(
             "--profile is not supported yet: this release simulates from data sheets and published figures"
         )
-    _one_of("detail", detail, ("kernel", "layer", "stage"))
+    _one_of("detail", detail or "layer", ("kernel", "layer", "stage"))
     _one_of("format", output, tuple(PRINTERS))
     flags: dict[str, Value] = {
         "gpus": gpus, "tp": tp, "sp": sp, "pp": pp, "vpp": vpp, "cp": cp, "ep": ep, "dp": dp, "zero": zero,
         "schedule": schedule, "recompute": recompute, "micro_batch": micro_batch, "global_batch": global_batch,
         "seq_len": seq_len, "precision": precision, "framework": framework,
     }  # fmt: skip
-    from sim.training import run_scenario
+    from sim.training import resolve, run_scenario
 
-    scenario = _with_plan(_scenario(model, cluster, flags, sets or []), detail)
+    scenario = resolve(_scenario(model, cluster, flags, sets or []))
     if out is not None:
         from sim.reports.files import make
 
         make(out)
-    report = run_scenario(scenario, detail=cast("Detail", detail))
+    report = run_scenario(scenario, detail=cast("Detail | None", detail))
     if out is not None:
         _write(report, scenario, out, quiet)
     _print(PRINTERS[output](report))
@@ -150,56 +142,6 @@ def _scenario(model: str, cluster: str | None, flags: Mapping[str, Value], sets:
     if cluster is None:
         raise InputError(f"no cluster given for {model}; write `shardsim train {model} dgx-h100 --gpus 64`")
     return scenario.from_flags({"model": model, "cluster": cluster, **flags}, sets)
-
-
-def _with_plan(scenario: "Scenario", detail: str) -> "Scenario":
-    """The scenario with the whole plan that will be played.
-
-    Raises InputError where that would take more than a minute or two, or more than a few GB.
-    """
-    from sim.default_plan import options
-    from sim.folding import fold
-    from sim.scenario import with_plan
-    from sim.training import choose_plan
-
-    model, cluster, num_gpus, step = scenario.model, scenario.cluster, scenario.num_gpus, scenario.step
-    if num_gpus > MAX_GPUS:
-        raise InputError(f"gpus={num_gpus} are too many to simulate; use at most {MAX_GPUS:,}")
-    for plan in options(scenario.plan, model, cluster, num_gpus, step.seq_len):
-        _refuse_long_schedule(plan)
-    plan = choose_plan(scenario.plan, model, cluster, num_gpus, step, scenario.framework)
-    _refuse_long_play(plan, model.num_layers, len(fold(plan, cluster).ranks), cluster.node.num_gpus, detail)
-    return with_plan(scenario, plan)
-
-
-def _refuse_long_schedule(plan: "Plan") -> None:
-    """Actions are data before they are played; a rule that may choose tries several plans."""
-    per_microbatch = 2 * plan.num_stages
-    if plan.num_microbatches * per_microbatch > MAX_ACTIONS:
-        made = f"global_batch={plan.global_batch} makes {plan.num_microbatches:,} microbatches"
-        degrees = f"tp={plan.tp} pp={plan.pp} vpp={plan.vpp} dp={plan.dp}"
-        fix = _fewer(plan, MAX_ACTIONS // per_microbatch)
-        raise InputError(f"{made} with {degrees}, too many to simulate; use {fix}")
-
-
-def _refuse_long_play(plan: "Plan", num_layers: int, num_ranks: int, gpus_per_node: int, detail: str) -> None:
-    if num_ranks > MAX_RANKS:
-        alike = f"gpus={plan.num_gpus} with tp={plan.tp} does not lie alike on all nodes of {gpus_per_node}"
-        fix = f"use whole nodes, and a tp that divides {gpus_per_node}"
-        raise InputError(f"{alike}, and {num_ranks:,} unequal ranks are too many to simulate; {fix}")
-    per_action = OPERATIONS_PER_ACTION * plan.num_stages + OPERATIONS_PER_LAYER[detail] * num_layers
-    per_microbatch = 2 * per_action * num_ranks // plan.pp
-    if plan.num_microbatches * per_microbatch > MAX_OPERATIONS:
-        many = f"{plan.num_microbatches * per_microbatch / MEGA:.0f} million operations"
-        coarser = {"kernel": "--detail layer, or ", "layer": "--detail stage, or ", "stage": ""}[detail]
-        fix = coarser + _fewer(plan, MAX_OPERATIONS // per_microbatch)
-        raise InputError(f"{many} on {num_ranks} ranks are too many to simulate at {detail} detail; use {fix}")
-
-
-def _fewer(plan: "Plan", num_microbatches: int) -> str:
-    """At most so many microbatches, in whole rounds of the pipeline, as a flag."""
-    rounds = max(1, num_microbatches // plan.pp)
-    return f"--global-batch {rounds * plan.pp * plan.micro_batch * plan.dp} or less"
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
@@ -276,6 +218,8 @@ def main() -> int:
     try:
         _check_arguments(sys.argv[1:])
         code = app(prog_name="shardsim", standalone_mode=False)
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C within a command
+            raise KeyboardInterrupt
     except typer.TyperException as error:
         return _complain(f"{error.format_message()}\nsee `shardsim --help`, or `shardsim train --help`", USAGE)
     except InputError as error:

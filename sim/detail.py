@@ -11,14 +11,34 @@ from sim.costs.collectives import COLLECTIVES
 from sim.engine import Engine
 from sim.instructions import Activity, Collective, Compute, Transfer
 from sim.layers.context import Pass
+from sim.layers.stage import Piece
 from sim.lowering import Condense, as_it_is
+from sim.plan import Plan
 from sim.program import COMPUTE, Program, Stream
 from sim.timeline import breakdown_by_rank
+from topologies.fabric import node_of
 from topologies.hardware import Cluster
 
 Detail = Literal["kernel", "layer", "stage"]
 DETAILS: tuple[Detail, ...] = get_args(Detail)
 NAMES = {"F": "forward", "B": "backward"}
+
+
+def shares_wires(plan: Plan, cluster: Cluster) -> bool:
+    """Whether tp collectives and pipeline messages may meet on a wire, so that a layer is not what it is alone.
+
+    They may where tp groups span nodes, or where pipeline neighbours share a node. There layer and stage detail come
+    out too fast: by up to 1.3 % inside a node, by up to a quarter where tp spans nodes (docs/design.md, section 9).
+    """
+    if plan.tp == 1 or plan.pp == 1:
+        return False
+    nodes = {node_of(cluster, gpu) for gpu in range(plan.tp)}
+    return len(nodes) > 1 or plan.tp * plan.dp < cluster.node.num_gpus or cluster.node.num_gpus % plan.tp != 0
+
+
+def needed(plan: Plan, cluster: Cluster) -> Detail:
+    """The coarsest detail that still tells layers apart and loses nothing."""
+    return "kernel" if shares_wires(plan, cluster) else "layer"
 
 
 def condenser(cluster: Cluster, detail: Detail) -> Condense:
@@ -30,14 +50,14 @@ def condenser(cluster: Cluster, detail: Detail) -> Condense:
         return as_it_is
     played: dict[tuple[object, ...], Compute] = {}
 
-    def condense(kind: str, pieces: Iterable[Pass], group: Sequence[int]) -> Pass:
+    def condense(kind: str, pieces: Iterable[Piece], group: Sequence[int]) -> Pass:
         whole = []
-        for piece in pieces:
-            key = (tuple(group), *piece.items())
+        for name, piece in pieces:
+            key = (name, tuple(group), *piece.items())
             if key not in played:
-                played[key] = _played_alone(NAMES[kind], piece, cluster, group)
+                played[key] = _played_alone(name, piece, cluster, group)
             whole.append(played[key])
-        return {COMPUTE: (_merged(whole),) if detail == "stage" else tuple(whole)}
+        return {COMPUTE: (_merged(NAMES[kind], whole),) if detail == "stage" else tuple(whole)}
 
     return condense
 
@@ -57,11 +77,9 @@ def _played_alone(name: str, piece: Pass, cluster: Cluster, group: Sequence[int]
     return _in_one_piece(name, breakdown_by_rank(timeline)[rank])
 
 
-def _merged(pieces: Iterable[Compute]) -> Compute:
+def _merged(name: str, pieces: Iterable[Compute]) -> Compute:
     seconds: dict[str, float] = {}
-    name = ""
     for piece in pieces:
-        name = piece.name
         for key, part in piece.parts:
             seconds[key] = seconds.get(key, 0.0) + part
     return _in_one_piece(name, seconds)

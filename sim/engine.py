@@ -60,6 +60,7 @@ class _Play:
         self._ready: deque[Walker] = deque()
         self._unfinished = len(self._walkers)
         self._offset = 0.0
+        self._ended = 0.0
         self._steady = SteadyState(self._walkers) if steady_state else None
         self._at_marker = False
 
@@ -73,9 +74,10 @@ class _Play:
             self._env.run()
         if self._unfinished:
             raise Deadlock(self._who_waits(), self._done_so_far())
+        self._draw_waiting_for_the_end()
         rows = [walker.rows for walker in self._walkers]
         repeats = [walker.repeats for walker in self._walkers]
-        return timeline_of(self._program, self._labels.all(), rows, repeats, self._env.now + self._offset)
+        return timeline_of(self._program, self._labels.all(), rows, repeats, self._ended + self._offset)
 
     def _wake(self, walker: Walker, _: object = None) -> None:
         """Let the walker go on, and all that it sets going, until everybody sleeps again."""
@@ -118,6 +120,7 @@ class _Play:
                 walker.position = position = walker.position + 1
                 if position == walker.end:
                     self._unfinished -= 1
+                    self._ended = walker.since = env.now
                     return
                 if position == walker.marker:
                     self._at_marker = True
@@ -192,6 +195,14 @@ class _Play:
             self._offset += leap.times * leap.period
             self._flags = {flag + leap.flag_shift for flag in self._flags}
             self._waiting = {w.waits_for: w for w in self._walkers if w.waits_for is not None}
+
+    def _draw_waiting_for_the_end(self) -> None:
+        """A rank that has nothing more to do waits for the others."""
+        end = self._ended + self._offset
+        for walker in self._walkers:
+            done = walker.since + self._offset
+            if walker.keeps_stalls and done < end:
+                walker.rows.append((BUBBLE, walker.end - 1, done, end))
 
     def _who_waits(self) -> tuple[str, ...]:
         waiting = [self._describe(walker) for walker in self._walkers if not walker.finished]

@@ -17,20 +17,20 @@ from sim.instructions import Activity, Block, Collective, CollectiveOperation, C
 from sim.layers import stage as stage_of_model
 from sim.layers.context import Context, Pass, join
 from sim.layers.head import matrix_parameters
-from sim.layers.stage import Stage
+from sim.layers.stage import Piece, Stage
 from sim.plan import Axis, Plan, group_of
 from sim.program import COMPUTE, Program, Step, Stream, different_blocks
 from sim.schedules import Action, Schedule, actions_of
 from topologies.fabric import node_of
 from topologies.hardware import Cluster
 
-Condense = Callable[[str, Iterable[Pass], Sequence[int]], Pass]
+Condense = Callable[[str, Iterable[Piece], Sequence[int]], Pass]
 """Turns the pieces of a pass ("F" or "B", run by these GPUs of one tp group) into what the streams of each run."""
 
 
-def as_it_is(_: str, pieces: Iterable[Pass], __: Sequence[int]) -> Pass:
+def as_it_is(_: str, pieces: Iterable[Piece], __: Sequence[int]) -> Pass:
     """Kernel detail: every kernel and collective for itself."""
-    return join(*pieces)
+    return join(*(piece for _, piece in pieces))
 
 
 def lower(context: Context, plan: Plan, cluster: Cluster, folding: Folding, condense: Condense) -> Program:
@@ -151,11 +151,21 @@ class _Lowering:
         own = [self.stages[stage] for stage in self._own(rank)]
         count = sum(stage_of_model.parameters(self.context, stage) for stage in own)
         return (
+            *self._reduce_norm_gradients(own),
             *self._reduce_gradients(count),
             *self._reduce_tied_embedding(own),
             *self._optimizer(count),
             *self._gather_weights(count),
         )
+
+    def _reduce_norm_gradients(self, own: Sequence[Stage]) -> Block:
+        """With sequence parallelism a tp rank has the gradients of its tokens only where parameters are not cut
+        [Megatron-LM, allreduce_sequence_parallel_gradients]."""
+        if not self.context.sp:
+            return ()
+        count = sum(stage_of_model.replicated_parameters(self.context, stage) for stage in own)
+        nbytes = float(self.context.framework.gradient_nbytes * count)
+        return (Collective(name="norm gradient sum", axis="tp", group="tp", operation="all_reduce", nbytes=nbytes),)
 
     def _reduce_gradients(self, count: int) -> Block:
         if self.plan.dp == 1:

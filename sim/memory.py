@@ -65,26 +65,33 @@ def memory_use(context: Context, plan: Plan) -> tuple[MemoryUse, ...]:
 def _of_rank(context: Context, plan: Plan, stages: Sequence[Stage], actions: Sequence[Action], rank: int) -> MemoryUse:
     own = stages[rank :: plan.pp]
     count = sum(stage_of_model.parameters(context, stage) for stage in own)
-    kept = [stage_of_model.saved_nbytes(context, stage) for stage in stages]
-    activations = max(_in_flight(actions, kept))
-    logits = head.saved_nbytes(context) if own[-1].has_head else 0.0
+    held = list(_in_flight(actions, [_kept(context, stage) for stage in stages]))
+    activations, logits = max(held, key=sum)
     return MemoryUse(
         weights=float(ELEMENT * count),
         gradients=float(context.framework.gradient_nbytes * count),
         optimizer=OPTIMIZER_NBYTES * count / (plan.dp if plan.zero else 1),
-        activations=activations - logits,
+        activations=activations,
         recomputation=_recomputed(context),
         logits=logits,
         buffers=2 * stage_of_model.message_nbytes(context) if plan.pp > 1 else 0.0,
     )
 
 
-def _in_flight(actions: Sequence[Action], kept: Sequence[float]) -> Iterator[float]:
-    """Bytes of activations after each action."""
-    held = 0.0
+def _kept(context: Context, stage: Stage) -> tuple[float, float]:
+    """Bytes that a stage keeps of one microbatch: in its layers and embedding, and in its head."""
+    logits = head.saved_nbytes(context) if stage.has_head else 0.0
+    return stage_of_model.saved_nbytes(context, stage) - logits, logits
+
+
+def _in_flight(actions: Sequence[Action], kept: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """Bytes of activations and of logits after each action."""
+    activations = logits = 0.0
     for kind, stage, _ in actions:
-        held += kept[stage] if kind == "F" else -kept[stage]
-        yield held
+        sign = 1 if kind == "F" else -1
+        activations += sign * kept[stage][0]
+        logits += sign * kept[stage][1]
+        yield activations, logits
 
 
 def _recomputed(context: Context) -> float:

@@ -92,6 +92,7 @@ class Network:
         self._env = env
         self._capacities = capacities
         self._users: list[dict[_Running, None]] = [{} for _ in capacities]
+        self._on_no_wire: dict[_Running, None] = {}
 
     def start(self, flow: Flow, done: Callable[[], None]) -> None:
         """Put the flow on its wires; `done()` is called when its last byte has arrived."""
@@ -102,6 +103,8 @@ class Network:
             if users:
                 alone = False
             users[running] = None
+        if not flow.wires:
+            self._on_no_wire[running] = None
         if alone:
             running.promised = True
             running.speed = flow.speed
@@ -112,7 +115,7 @@ class Network:
     def in_flight(self) -> list[tuple[float, float, float]]:
         """Of every activity: seconds until it enters the wires, bytes left, speed; in the order of their wires."""
         now = self._env.now
-        seen = dict.fromkeys(running for users in self._users for running in users)
+        seen = dict.fromkeys(running for users in (*self._users, self._on_no_wire) for running in users)
         return [(max(0.0, running.enters - now), running.left(now), running.speed) for running in seen]
 
     def enter(self, running: _Running) -> None:
@@ -128,6 +131,8 @@ class Network:
             del users[running]
             if users:
                 neighbours.update(users)
+        if not running.flow.wires:
+            del self._on_no_wire[running]
         if neighbours:
             self._share(self._connected(neighbours))
         running.done()

@@ -46,7 +46,7 @@ def _names(timeline: Timeline) -> list[dict[str, object]]:
 
 
 def _slices(timeline: Timeline, rows: slice) -> list[dict[str, object]]:
-    """One complete event per span that is not a stall."""
+    """One complete event per span that is not a stall; of a block in one piece, with the fraction of each part."""
     columns = (
         timeline.track[rows].tolist(),
         timeline.label[rows].tolist(),
@@ -57,10 +57,10 @@ def _slices(timeline: Timeline, rows: slice) -> list[dict[str, object]]:
         ((timeline.end[rows] - timeline.start[rows]) / MICROSECOND).tolist(),
     )
     ranks = [track.rank for track in timeline.tracks]
-    labels = [(label.name, label.category, label.is_stall) for label in timeline.labels]
+    labels = [(label.name, label.category, label.is_stall, dict(label.parts)) for label in timeline.labels]
     events: list[dict[str, object]] = []
     for track, label, kind, stage, microbatch, start, length in zip(*columns, strict=True):
-        name, category, is_stall = labels[label]
+        name, category, is_stall, parts = labels[label]
         if is_stall:
             continue
         event = {
@@ -74,6 +74,6 @@ def _slices(timeline: Timeline, rows: slice) -> list[dict[str, object]]:
         }
         if kind != NO_ACTION:
             event["name"] = f"{stage}{KINDS[kind]}{microbatch} {name}"
-            event["args"] = {"stage": stage, "microbatch": microbatch}
+            event["args"] = {"stage": stage, "microbatch": microbatch, **parts}
         events.append(event)
     return events

@@ -98,7 +98,7 @@ class Compiler:
         self.labels = Labels()
         self.wires: dict[Wire, int] = {}
         self.flags: dict[tuple[int, str], int] = {}
-        self.meetings: dict[tuple[str, str, tuple[int, ...]], int] = {}
+        self.meetings: dict[tuple[Collective, str, tuple[int, ...]], int] = {}
         self.exposed: dict[int, int] = {}
         self._program = program
         self._flows: dict[int, Flow] = {}
@@ -106,7 +106,7 @@ class Compiler:
     def walkers(self) -> list[Walker]:
         """One walker per stream, in the program's order."""
         blocks = [self._blocks(stream) for stream in self._program.streams]
-        num_flags = len(self.flags)
+        num_flags = max(1, len(self.flags))
         return [
             Walker(index, stream, blocks[index], _keys(stream, num_flags))
             for index, stream in enumerate(self._program.streams)
@@ -134,7 +134,7 @@ class Compiler:
                 return TRANSFER, label, 0.0, self._flag(peer, flag), self._flow(instruction, stream.rank)
             case Collective(group=group):
                 members = self._program.groups[group, stream.rank]
-                meeting = self.meetings.setdefault((group, stream.name, members), len(self.meetings))
+                meeting = self.meetings.setdefault((instruction, stream.name, members), len(self.meetings))
                 label = self._communication(instruction, stream)
                 return COLLECTIVE, label, 0.0, meeting, self._flow(instruction, stream.rank)
 

@@ -5,6 +5,7 @@ The toy cluster carries 1 byte/s over every wire and starts at once; times in qu
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -167,3 +168,9 @@ def spans(timeline: Timeline, rank: int, stream: str = "compute", *, shortest: f
         )
         for row in rows
     ]
+
+
+def assert_no_stream_overlaps_itself(timeline: Timeline) -> None:
+    for track in timeline.tracks:
+        for before, after in pairwise(spans(timeline, track.rank, track.stream)):
+            assert before[6] <= after[5] + 1e-12 * timeline.duration

@@ -103,12 +103,16 @@ def shorten(value: object) -> str:
 
 def _read_text(path: Path) -> str:
     try:
+        if path.exists() and not path.is_dir() and not path.is_file():
+            raise InputError(f"{path}: not a regular file; name a YAML or JSON file")
         with path.open("rb") as file:
             content = file.read(MAX_NBYTES + 1)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except IsADirectoryError:
         raise InputError(f"{path}: this is a directory; name a YAML or JSON file") from None
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"{shorten(str(path))}: cannot be read: {reason.lower()}") from None

@@ -17,7 +17,7 @@ KB, MB, GB, TB = KILO, MEGA, GIGA, TERA
 KIB, MIB, GIB, TIB = 2.0**10, 2.0**20, 2.0**30, 2.0**40
 MILLISECOND, MICROSECOND, NANOSECOND = 1e-3, 1e-6, 1e-9
 BITS_PER_BYTE = 8
-LARGEST = 1e30
+SMALLEST, LARGEST = 1e-15, 1e30
 
 Unit = Literal["B", "B/s", "s", "FLOP/s", "W"]
 
@@ -96,6 +96,8 @@ def _positive(amount: float, shown: str, noun: str) -> float:
         raise InputError(f"{shown}: absurdly large for a {noun}; check the unit")
     if amount <= 0:
         raise InputError(f"{shown}: a {noun} must be positive")
+    if amount < SMALLEST:
+        raise InputError(f"{shown}: absurdly small for a {noun}; check the unit")
     return amount
 
 

@@ -11,7 +11,7 @@ from sim.instructions import Collective, Compute, Instruction
 from sim.layers import attention, mlp
 from sim.layers.context import Context as Context
 from sim.layers.context import Pass as Pass
-from sim.layers.context import join
+from sim.layers.context import join, norm_parameters
 
 
 def forward(context: Context) -> Pass:
@@ -41,6 +41,12 @@ def saved_nbytes(context: Context) -> float:
 def parameters(context: Context) -> int:
     """Parameters of one layer on one tp rank."""
     return attention.parameters(context) + mlp.parameters(context)
+
+
+def replicated_parameters(context: Context) -> int:
+    """Parameters of one layer that every tp rank holds whole: norms, and biases after a sum over the ranks."""
+    biases = 2 * context.model.hidden if context.model.bias else 0
+    return 2 * norm_parameters(context) + biases
 
 
 def _again(instruction: Instruction) -> Instruction:

@@ -12,6 +12,9 @@ from sim.layers import embedding, head
 from sim.layers.context import Context, Pass, collective, compute_pass
 from sim.plan import Plan, stage_layers
 
+Piece = tuple[str, Pass]
+"""A part of a stage's pass, with its name."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
@@ -43,28 +46,28 @@ def message_nbytes(context: Context) -> float:
     return ELEMENT * context.hidden_elements / (context.tp if cut else 1)
 
 
-def forward(context: Context, stage: Stage) -> Iterator[Pass]:
+def forward(context: Context, stage: Stage) -> Iterator[Piece]:
     """The pieces of a forward pass."""
     if stage.has_embedding:
-        yield embedding.forward(context)
+        yield "embedding forward", embedding.forward(context)
     elif stage.gathers_input:
-        yield _gather(context, "pipeline input gather")
-    layer = layers.forward(context)
+        yield "input gather", _gather(context, "pipeline input gather")
+    layer = "layer forward", layers.forward(context)
     yield from (layer for _ in range(stage.num_layers))
     if stage.has_head:
-        yield head.forward(context)
+        yield "head forward", head.forward(context)
 
 
-def backward(context: Context, stage: Stage) -> Iterator[Pass]:
+def backward(context: Context, stage: Stage) -> Iterator[Piece]:
     """The pieces of a backward pass, last layer first."""
     if stage.has_head:
-        yield head.backward(context)
+        yield "head backward", head.backward(context)
     elif stage.gathers_input:
-        yield _gather(context, "pipeline gradient gather")
-    layer = layers.backward(context)
+        yield "gradient gather", _gather(context, "pipeline gradient gather")
+    layer = "layer backward", layers.backward(context)
     yield from (layer for _ in range(stage.num_layers))
     if stage.has_embedding:
-        yield embedding.backward(context)
+        yield "embedding backward", embedding.backward(context)
 
 
 def saved_nbytes(context: Context, stage: Stage) -> float:
@@ -84,6 +87,12 @@ def parameters(context: Context, stage: Stage) -> int:
         own_matrix = not (context.model.tied_embedding and stage.has_embedding)
         count += head.final_norm_parameters(context) + (head.matrix_parameters(context) if own_matrix else 0)
     return count
+
+
+def replicated_parameters(context: Context, stage: Stage) -> int:
+    """Parameters of the stage that every tp rank holds whole."""
+    final_norm = head.final_norm_parameters(context) if stage.has_head else 0
+    return stage.num_layers * layers.replicated_parameters(context) + final_norm
 
 
 def _gather(context: Context, name: str) -> Pass:

@@ -23,14 +23,14 @@ def model_flops(model: Transformer, batch: int, seq_len: int, *, causal: bool = 
 def hardware_flops(
     model: Transformer, batch: int, seq_len: int, recompute: Recompute, *, causal: bool = False
 ) -> float:
-    """`model_flops` and what is recomputed.
+    """`model_flops` and what is recomputed, each once.
 
     full: the forward pass of the layers again; for a GPT 96 B l s h^2 (1 + s/6h + V/16lh) [Narayanan et al. 2021].
-    selective: as published, 72 B l s h^2 (1 + s/3h + V/12lh) [Korthikanti et al. 2022, appendix A], which counts the
-    recomputed attention as three forward passes; one runs, so this is s/9h of the step (1.9 % for GPT-3) too much.
+    selective: the attention scores and weighted values again. The published 72 B l s h^2 (1 + s/3h + V/12lh)
+    [Korthikanti et al. 2022, appendix A] counts them as three forward passes; one runs.
     """
     attention = attention_flops(model, seq_len, causal=causal)
-    extra = {"none": 0.0, "selective": 3 * attention, "full": layers_flops(model, seq_len) + attention}[recompute]
+    extra = {"none": 0.0, "selective": attention, "full": layers_flops(model, seq_len) + attention}[recompute]
     return model_flops(model, batch, seq_len, causal=causal) + batch * extra
 
 

@@ -52,6 +52,7 @@ class Report:
             "step_time_s": timeline.duration,
             "mfu": 0.5,
             "hfu": 0.6,
+            "mfu_causal": 0.4,
             "breakdown": shares,
             "peak_memory_gib": [30.0] * num_ranks,
             "peak_reserved_gib": [33.0] * num_ranks,

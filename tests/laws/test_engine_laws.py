@@ -1,5 +1,6 @@
 """Closed forms of the field, which nobody typed into the simulator: the engine must come to them by playing."""
 
+from collections import defaultdict, deque
 from itertools import pairwise
 
 import numpy as np
@@ -7,38 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import topologies
 from sim.costs.collectives import COLLECTIVES
 from sim.critical_path import critical_path
-from sim.detail import DETAILS
 from sim.engine import Engine
-from sim.instructions import Activity
-from sim.plan import Plan
-from sim.program import Program
-from sim.timeline import Timeline, breakdown, breakdown_by_rank
-from tests.programs import collective, pipeline, plan, small, spans, toy, train
-from topologies.fabric import Wire
-from topologies.hardware import Cluster
+from sim.instructions import Activity, Compute, Record, Transfer, Wait
+from sim.program import Program, Stream
+from sim.schedules import SCHEDULES, Action
+from sim.timeline import breakdown, breakdown_by_rank
+from tests.programs import assert_no_stream_overlaps_itself, collective, pipeline, program, toy
+from topologies.fabric import Wire, route
 
 Size = tuple[str, int, int, int]
-SIZES = settings(deadline=None, max_examples=40)
+SIZES = settings(max_examples=40)
 quarters = st.integers(1, 12).map(lambda quarter: quarter / 4)
 """Seconds that add up without rounding, so that equal means equal."""
-
-PLANS: dict[str, Plan] = {
-    "tp8": plan(8),
-    "tp8 sp selective": plan(8, sp=True, recompute="selective"),
-    "pp4 1f1b": plan(8, 4, num_microbatches=8),
-    "pp4 gpipe sp full": plan(8, 4, sp=True, schedule="gpipe", recompute="full"),
-    "pp2 interleaved dp2 zero": plan(8, 2, 2, vpp=2, schedule="interleaved", zero=1, num_microbatches=8),
-    "dp16 zero": plan(1, 1, 16, zero=1),
-}
-"""tp inside a node, the other axes between nodes: nothing shares a wire with anything else at the same time."""
-CONTENDED: dict[str, Plan] = {
-    "interleaved in a node": plan(2, 2, vpp=2, schedule="interleaved"),
-    "tp over two nodes": plan(16, 2),
-    "tp over two nodes, interleaved sp": plan(16, 2, sp=True, vpp=2, schedule="interleaved"),
-}
 
 
 @st.composite
@@ -62,16 +45,6 @@ def with_messages(
         nbytes=seconds if on_a_wire else 0.0,
         sender_waits=sender_waits,
     )
-
-
-def cluster_for(layout: Plan) -> Cluster:
-    return topologies.load("dgx-h100", max(8, layout.num_gpus))
-
-
-def assert_no_stream_overlaps_itself(timeline: Timeline) -> None:
-    for track in timeline.tracks:
-        for before, after in pairwise(spans(timeline, track.rank, track.stream)):
-            assert before[6] <= after[5] + 1e-12 * timeline.duration
 
 
 @SIZES
@@ -121,6 +94,61 @@ def test_a_pipeline_is_whole_however_long_its_messages_take(
     assert timeline.duration >= max(there_and_back, m * v * (forward + backward)) * (1 - 1e-12)
 
 
+@SIZES
+@given(size=schedules(), forward=quarters, backward=quarters, seconds=quarters, waits=st.booleans(), wire=st.booleans())
+def test_a_step_takes_at_least_its_longest_chain_of_dependencies(
+    size: Size, forward: float, backward: float, seconds: float, waits: bool, wire: bool
+) -> None:
+    """And exactly that where no two messages of the chain's solution are on one wire at the same time."""
+    timeline = Engine(toy()).play(with_messages(size, forward, backward, seconds, waits, wire))
+    longest, messages = longest_chain(size, {"F": forward, "B": backward}, seconds, waits)
+    assert timeline.duration >= longest
+    if not (wire and is_any_wire_shared(messages)):
+        assert timeline.duration == longest
+
+
+Message = tuple[int, int, float, float]
+"""From rank, to rank, start, end."""
+
+
+def longest_chain(
+    size: Size, durations: dict[str, float], seconds: float, sender_waits: bool
+) -> tuple[float, list[Message]]:
+    """When the last action is done if every message takes `seconds`, and all messages; nothing here is simulated.
+
+    An action starts when its rank has done the one before (and, where senders wait, its message is there) and when its
+    input is there. Messages of one rank in one direction go one after the other.
+    """
+    name, p, v, m = size
+    rows = [deque(row) for row in SCHEDULES[name](p, v, m)]
+    there = {Action("F", 0, microbatch): 0.0 for microbatch in range(m)}
+    free, sent = defaultdict[int, float](float), defaultdict[tuple[int, str], float](float)
+    done, messages = 0.0, list[Message]()
+    while any(rows):
+        for rank in (rank for rank in range(p) if rows[rank] and rows[rank][0] in there):
+            action = rows[rank].popleft()
+            end = free[rank] = max(free[rank], there[action]) + durations[action.kind]
+            done = max(done, end)
+            stage = action.stage + (1 if action.kind == "F" else -1)
+            if 0 <= stage < p * v:
+                start = max(end, sent[rank, action.kind])
+                sent[rank, action.kind] = there[action._replace(stage=stage)] = start + seconds
+                messages.append((rank, stage % p, start, start + seconds))
+                free[rank] = start + seconds if sender_waits else end
+            elif action.kind == "F":
+                there[action._replace(kind="B")] = end
+    return done, messages
+
+
+def is_any_wire_shared(messages: list[Message]) -> bool:
+    """Whether two of them leave, or reach, one rank at the same time."""
+    for end_of_wire in (0, 1):
+        ports = sorted((message[end_of_wire], *message[2:]) for message in messages)
+        if any(one[0] == other[0] and other[1] < one[2] for one, other in pairwise(ports)):
+            return True
+    return False
+
+
 @given(num_ranks=st.integers(2, 16), nbytes=st.floats(1e6, 1e10))
 @SIZES
 def test_a_ring_all_reduce_takes_its_closed_form(num_ranks: int, nbytes: float) -> None:
@@ -131,6 +159,27 @@ def test_a_ring_all_reduce_takes_its_closed_form(num_ranks: int, nbytes: float) 
     timeline = Engine(cluster).play(collective("sum", activity, arrivals))
     alone = 2 * (num_ranks - 1) * 1e-6 + 2 * (num_ranks - 1) / num_ranks * nbytes / 1e11
     assert timeline.duration == pytest.approx((num_ranks - 1) * 1e-3 + alone, rel=1e-12)
+
+
+def test_a_program_ends_with_its_last_byte() -> None:
+    """Two messages out of rank 0 at 1 B/s: 10 bytes from 0, 1 byte from 1 until 3. The other has 8 left: 11. When the
+    small one came, the big one would have ended at 19: that is no longer meant, and nobody waits for it."""
+    loads = {nbytes: tuple((wire, nbytes) for wire in route(toy(), 0, 1)) for nbytes in (10.0, 1.0)}
+    big, small = (
+        Transfer(name=f"{nbytes} bytes", axis="pp", peer=1, flag=f"{nbytes} bytes", nbytes=nbytes) for nbytes in loads
+    )
+    timeline = Engine(toy()).play(
+        program(
+            [
+                Stream(rank=0, name="compute", steps=[(None, (big,))]),
+                Stream(rank=0, name="send", steps=[(None, (Wait("go"), small))]),
+                Stream(rank=0, name="clock", steps=[(None, (Compute(name="one second", duration=1.0), Record("go")))]),
+                Stream(rank=1, name="compute", steps=[(None, (Wait(small.flag), Wait(big.flag)))]),
+            ],
+            {(what, 0): Activity(latency=0.0, loads=loads[what.nbytes]) for what in (big, small)},
+        )
+    )
+    assert timeline.duration == timeline.end.max() == 11.0
 
 
 def test_two_equal_collectives_on_the_same_wires_take_twice_as_long() -> None:
@@ -146,69 +195,3 @@ def test_two_equal_collectives_on_the_same_wires_take_twice_as_long() -> None:
         ranks_folded=dict.fromkeys(range(8), 1),
     )
     assert Engine(toy()).play(both).duration == 16.0
-
-
-@pytest.mark.parametrize("name", [*PLANS, *CONTENDED])
-@pytest.mark.parametrize("detail", DETAILS)
-def test_a_training_step_is_whole_at_every_detail(name: str, detail: str) -> None:
-    """No stream overlaps itself, every rank's parts sum to one, the critical path is as long as the step."""
-    layout = (PLANS | CONTENDED)[name]
-    timeline = train(layout, cluster_for(layout), detail=detail)
-    assert_no_stream_overlaps_itself(timeline)
-    for parts in breakdown_by_rank(timeline).values():
-        assert sum(parts.values()) == pytest.approx(timeline.duration, rel=1e-12)
-        assert min(parts.values()) >= 0
-    shares = breakdown(timeline)
-    assert sum(shares.values()) == pytest.approx(1.0, rel=1e-12)
-    assert shares["other"] < 0.02
-    assert sum(length for _, length in critical_path(timeline)) == pytest.approx(timeline.duration, rel=1e-9)
-
-
-@pytest.mark.parametrize("framework", ["megatron-core", "megatron-lm"])
-@pytest.mark.parametrize("name", PLANS)
-def test_kernel_layer_and_stage_detail_agree_where_wires_are_not_shared(name: str, framework: str) -> None:
-    layout = PLANS[name]
-    kernel, *coarser = (
-        train(layout, cluster_for(layout), detail=detail, framework=framework)
-        for detail in ("kernel", "layer", "stage")
-    )
-    for timeline in coarser:
-        assert timeline.duration == pytest.approx(kernel.duration, rel=1e-6)
-        assert breakdown(timeline) == pytest.approx(breakdown(kernel), abs=1e-6)
-
-
-@pytest.mark.parametrize("framework", ["megatron-core", "megatron-lm"])
-@pytest.mark.parametrize("name", CONTENDED)
-def test_where_wires_are_shared_coarser_detail_is_at_most_one_per_cent_fast(name: str, framework: str) -> None:
-    """Pieces are played with their wires to themselves, so they miss what messages take from their collectives."""
-    layout = CONTENDED[name]
-    kernel, *coarser = (
-        train(layout, cluster_for(layout), detail=detail, framework=framework)
-        for detail in ("kernel", "layer", "stage")
-    )
-    for timeline in coarser:
-        assert 0.99 * kernel.duration <= timeline.duration <= kernel.duration * (1 + 1e-9)
-
-
-@pytest.mark.parametrize("name", PLANS)
-def test_the_steady_state_agrees_with_playing_every_microbatch(name: str) -> None:
-    layout = PLANS[name]
-    layout = plan(
-        layout.tp, layout.pp, layout.dp, vpp=layout.vpp, schedule=layout.schedule, sp=layout.sp, num_microbatches=64
-    )
-    skipped, played = (train(layout, cluster_for(layout), steady_state=steady_state) for steady_state in (True, False))
-    assert skipped.duration == pytest.approx(played.duration, rel=1e-9)
-    assert breakdown(skipped) == pytest.approx(breakdown(played), rel=1e-9, abs=1e-9)
-    assert np.array_equal(skipped.microbatch, played.microbatch)
-    assert skipped.start == pytest.approx(played.start, abs=1e-9 * played.duration)
-    assert skipped.end == pytest.approx(played.end, abs=1e-9 * played.duration)
-
-
-@pytest.mark.parametrize("detail", DETAILS)
-def test_the_same_input_gives_the_same_bytes(detail: str) -> None:
-    layout = PLANS["pp2 interleaved dp2 zero"]
-    one, other = (train(layout, cluster_for(layout), small(), detail=detail) for _ in range(2))
-    assert one.labels == other.labels
-    assert one.tracks == other.tracks
-    for column in ("track", "label", "kind", "stage", "microbatch", "start", "end"):
-        assert getattr(one, column).tobytes() == getattr(other, column).tobytes(), column

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from simpy import Environment
 
@@ -38,7 +38,6 @@ def test_no_wire_is_overfull_and_every_flow_has_a_full_wire_where_none_is_faster
         )
 
 
-@settings(deadline=None)
 @given(messages=starts, carries=capacities)
 def test_messages_arrive_when_a_fluid_solved_at_every_moment_says(messages: list[Start], carries: list[float]) -> None:
     """The reference has no components, no promises and no versions: it solves all flows again whenever one comes or
@@ -46,7 +45,6 @@ def test_messages_arrive_when_a_fluid_solved_at_every_moment_says(messages: list
     assert played(messages, carries) == pytest.approx(solved(messages, carries), rel=1e-9, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(messages=starts, carries=capacities)
 def test_no_wire_carries_more_than_its_capacity_over_any_stretch_of_time(
     messages: list[Start], carries: list[float]

@@ -52,7 +52,7 @@ def test_before_a_collective_it_goes_through_who_came_last() -> None:
     assert dict(critical_path(timeline)) == {"before": 3.0, "after": 1.0, "tp communication": 0.5}
 
 
-@pytest.mark.parametrize(("detail", "word"), [("kernel", "qkv forward"), ("layer", "forward: kernels")])
+@pytest.mark.parametrize(("detail", "word"), [("kernel", "qkv forward"), ("layer", "layer forward: kernels")])
 def test_of_a_training_step_it_names_kernels_or_what_pieces_are_made_of(detail: str, word: str) -> None:
     timeline = train(plan(8, 2, sp=True), topologies.load("dgx-h100", 16), detail=detail)
     path = dict(critical_path(timeline))

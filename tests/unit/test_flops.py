@@ -29,10 +29,12 @@ def test_full_recomputation_is_narayanans_formula(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", GPTS)
-def test_selective_recomputation_is_korthikantis_formula(name: str) -> None:
+def test_selective_recomputation_is_korthikantis_formula_with_one_more_pass_for_its_three(name: str) -> None:
+    """72 B l s h^2 (1 + s/3h + V/12lh) has 12 B l s^2 h of recomputed attention: thrice its forward, 4 B l s^2 h."""
     model = models.load(name)
     counted = models.hardware_flops(model, BATCH, SEQ_LEN, "selective")
-    assert counted == pytest.approx(formula(model, 72, 3, 12), rel=1e-12)
+    two_forwards = 2 * 4 * BATCH * model.num_layers * SEQ_LEN**2 * model.hidden
+    assert counted + two_forwards == pytest.approx(formula(model, 72, 3, 12), rel=1e-12)
 
 
 @pytest.mark.parametrize("name", models.names())

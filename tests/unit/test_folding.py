@@ -87,7 +87,7 @@ def test_tp_groups_that_lie_differently_are_played_rank_by_rank(name: str) -> No
     assert_folded_is_unfolded(layout, small("gpt-1.7b"), "layer")
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     tp=st.sampled_from([1, 2, 3, 4]),
     pp=st.integers(1, 3),

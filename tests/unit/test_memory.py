@@ -1,6 +1,7 @@
 """What each pipeline rank keeps: weights and states for the whole step, activations as many as the schedule holds."""
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,8 @@ import topologies
 from sim import frameworks, layers, models
 from sim.layers import head
 from sim.layers.context import Context
-from sim.memory import ALLOCATOR_RESERVE, MemoryUse, memory_use
-from sim.plan import Plan, Recompute
+from sim.memory import ALLOCATOR_RESERVE, MemoryUse, _in_flight, memory_use
+from sim.plan import Plan, Recompute, Schedule
 from sim.schedules import actions_of
 from topologies.quantity import GIB
 
@@ -68,12 +69,13 @@ def test_1f1b_keeps_as_many_microbatches_as_there_are_ranks_behind(pp: int, num_
 
 @given(pp=st.sampled_from([2, 4, 5, 8]), num_microbatches=st.integers(1, 12))
 def test_gpipe_keeps_every_microbatch(pp: int, num_microbatches: int) -> None:
-    """On the last rank also what the head keeps of all but one, which counts as logits."""
+    """Of the layers, and on the last rank of the head, which counts as logits."""
     plan = with_microbatches(replace(PLAN, pp=pp, schedule="gpipe"), num_microbatches)
     each = 80 // pp * activations_of_one_layer(plan)
-    *others, last = [use.activations for use in uses_of(plan)]
-    assert others == pytest.approx([num_microbatches * each] * (pp - 1))
-    assert last == pytest.approx(num_microbatches * each + (num_microbatches - 1) * head.saved_nbytes(context_of(plan)))
+    uses = uses_of(plan)
+    assert [use.activations for use in uses] == pytest.approx([num_microbatches * each] * pp)
+    logits = num_microbatches * head.saved_nbytes(context_of(plan))
+    assert [use.logits for use in uses] == pytest.approx([0.0] * (pp - 1) + [logits])
 
 
 @given(pp=st.sampled_from([2, 4, 8]), vpp=st.sampled_from([2, 3, 6]), rounds=st.integers(3, 5))
@@ -127,6 +129,21 @@ def test_zero_1_divides_the_optimizer_by_dp_and_nothing_else(dp: int) -> None:
         assert replace(after, optimizer=0.0) == replace(before, optimizer=0.0)
 
 
+@pytest.mark.parametrize(("gradient_nbytes", "whole", "left"), [(2, 16, 4), (4, 18, 6)])
+def test_zero_1_over_many_replicas_leaves_weights_and_gradients(
+    gradient_nbytes: Literal[2, 4], whole: int, left: int
+) -> None:
+    """Bytes a parameter. 2 + 2 + 12 = 16, of which 4 + 12/dp are left: in the limit a quarter [Rajbhandari et al. 2020,
+    section 5.1]. With gradients in fp32 2 + 4 + 12 = 18, of which 6 + 12/dp. At dp = 4096, 12/dp is 0.003."""
+    plan = replace(PLAN, pp=1, dp=4096, global_batch=4096)
+    context = context_of(plan)
+    context = replace(context, framework=replace(context.framework, gradient_nbytes=gradient_nbytes))
+    count = (70_553_706_496 - 161 * 8192) / 8 + 161 * 8192
+    for one, nbytes in ((plan, whole), (replace(plan, zero=1), left + 12 / 4096)):
+        (use,) = memory_use(context, one)
+        assert (use.weights + use.gradients + use.optimizer) / count == pytest.approx(nbytes, rel=1e-12)
+
+
 def test_a_parameter_takes_18_bytes() -> None:
     """Weights 2, gradients 4, optimizer 12. Llama-3-70B on one pipeline rank and tp 8, its norms on every tp rank:
     70,553,706,496 parameters, of which 161 norms of 8192; (70,553,706,496 - 1,318,912) / 8 + 1,318,912."""
@@ -174,9 +191,14 @@ def test_the_total_is_the_sum_of_what_is_held_and_more_is_reserved() -> None:
 
 
 def test_activations_are_all_given_back_at_the_end() -> None:
-    """Every schedule has one backward for each forward, so that no rank keeps anything from step to step."""
-    for name, vpp in (("gpipe", 1), ("1f1b", 1), ("interleaved", 2)):
-        for actions in actions_of(name, 4, vpp, 8):
-            forwards = {action[1:] for action in actions if action.kind == "F"}
-            assert forwards == {action[1:] for action in actions if action.kind == "B"}
-            assert len(actions) == 2 * len(forwards)
+    """No rank keeps anything from step to step, and holds something of every stage of its own before. Stages that keep
+    1, 2, 4, ... bytes and thousandths of that in logits, so that none can stand in for another."""
+    schedules: tuple[tuple[Schedule, int], ...] = (("gpipe", 1), ("1f1b", 1), ("interleaved", 2))
+    for name, vpp in schedules:
+        kept = [(2.0**stage, 2.0**stage / 1024) for stage in range(4 * vpp)]
+        for rank, actions in enumerate(actions_of(name, 4, vpp, 8)):
+            held = list(_in_flight(actions, kept))
+            assert held[-1] == (0.0, 0.0)
+            assert min(held) == (0.0, 0.0)
+            assert max(held)[0] >= sum(nbytes for nbytes, _ in kept[rank::4])
+            assert all(logits == activations / 1024 for activations, logits in held)

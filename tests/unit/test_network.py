@@ -57,6 +57,12 @@ def test_a_message_that_joins_halfway_halves_the_speed_from_then_on() -> None:
     assert finish_times([4.0], (0.0, flow(16, 0, speed=4.0)), (2.0, flow(4, 0, speed=4.0))) == [5.0, 4.0]
 
 
+def test_a_small_message_delays_a_big_one_by_its_own_bytes() -> None:
+    """1 B/s. 10 bytes from 0, 9 left at 1, when 1 byte joins: both at 0.5 B/s, the small one done at 3; the big one has
+    8 left: 11. Nothing that was promised it when it was alone (10) may end it, or come after it."""
+    assert finish_times([1.0], (0.0, flow(10, 0, speed=1.0)), (1.0, flow(1, 0, speed=1.0))) == [11.0, 3.0]
+
+
 def test_one_that_joins_during_anothers_latency_has_the_wire_until_that_is_over() -> None:
     """4 B/s. A: latency 2, 8 bytes, from 0 (alone it would end at 4). B: 8 bytes from 1.
 

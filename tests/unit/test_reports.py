@@ -76,6 +76,7 @@ def report_of(timeline=None, num_ranks=2, **changes):
             "hardware_tflops_per_gpu": 171.9,
             "mfu": 0.523,
             "hfu": 0.551,
+            "mfu_causal": 0.4,
             "bubble_fraction": 0.1,
             "breakdown": shares,
             "peak_memory_gib": [30.0] * num_ranks,
