@@ -190,8 +190,8 @@ def test_rates_follow_from_the_step_time() -> None:
 
     72 B l s h^2 = 72 x 4 x 48 x 2048 x 6144^2 = 1.06872e15; s/6h = 0.05556; V/12lh = 51200 / 3538944 = 0.01447.
     Model 1.06872e15 x 1.07002 = 1.14355e15 FLOP; 8 GPUs x 312e12 x 1.1 s = 2.7456e15: 41.65 %. Hardware, selective:
-    one attention forward more, 1.06872e15 x 0.05556 / 3: 1.16335e15: 42.37 %. Causal: 1.06872e15 x 1.04224 = 1.11387e15:
-    40.57 %.
+    one attention forward more, 1.06872e15 x 0.05556 / 3: 1.16335e15: 42.37 %. Causal:
+    1.06872e15 x 1.04224 = 1.11387e15: 40.57 %.
     4 x 2048 tokens / 1.1 s = 7447.3 tokens/s, 930.9 per GPU; 1.14355e15 / 1.1 / 8 = 129.95 TFLOP/s per GPU.
     """
     result = summarize(replace(played(), duration=1.1), GPT_22B, DGX, PLAN, STEP, MEGATRON).result
