@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from simpy import Environment
+from simpy import Environment, Timeout
 
 from sim.network import Flow, Network
 from sim.program import Program
@@ -80,47 +80,49 @@ class _Play:
         return timeline_of(self._program, self._labels.all(), rows, repeats, self._ended + self._offset)
 
     def _wake(self, walker: Walker, _: object = None) -> None:
-        """Let the walker go on, and all that it sets going, until everybody sleeps again."""
-        ready = self._ready
-        self._walk(walker)
-        while ready:
-            self._walk(ready.popleft())
-        if self._at_marker:
-            self._leap()
+        self._go_on(walker, self._env.now)
 
-    def _walk(self, walker: Walker) -> None:
+    def _go_on(self, walker: Walker, now: float) -> None:
+        """Let the walker go on, and all that it sets going, until everybody sleeps again; no time passes."""
+        ready = self._ready
+        self._walk(walker, now)
+        while ready:
+            self._walk(ready.popleft(), now)
+        if self._at_marker:
+            self._leap(now)
+
+    def _walk(self, walker: Walker, now: float) -> None:
         """Go on until the walker has to sleep. The hot loop: one longer function, and local names for what it needs."""
-        env, flags = self._env, self._flags
+        flags = self._flags
         operations, pointer, key = walker.operations, walker.pointer, walker.key
         while True:
             code, label, seconds, target, flow = operations[pointer]
             pointer += 1
             if code == COMPUTE:
-                now = env.now
                 start = now + self._offset
                 walker.rows.append((label, walker.position, start, start + seconds))
                 walker.until = now + seconds
                 walker.wire_label = NOTHING
                 walker.pointer = pointer
-                env.timeout(seconds).callbacks.append(walker.wake)
+                Timeout(self._env, seconds).callbacks.append(walker.wake)
                 return
             if code == WAIT:
                 flag = target + key
                 if flag in flags:
                     flags.remove(flag)
                     continue
-                walker.since = env.now
+                walker.since = now
                 walker.waits_for = flag
                 walker.pointer = pointer
                 self._waiting[flag] = walker
                 return
             if code == RECORD:
-                self._set(target + key, walker.wire_since, walker.wire_label)
+                self._set(target + key, walker.wire_since, walker.wire_label, now)
             elif code == END:
                 walker.position = position = walker.position + 1
                 if position == walker.end:
                     self._unfinished -= 1
-                    self._ended = walker.since = env.now
+                    self._ended = walker.since = now
                     return
                 if position == walker.marker:
                     self._at_marker = True
@@ -130,51 +132,50 @@ class _Play:
             else:
                 walker.pointer = pointer
                 if code == TRANSFER:
-                    self._transfer(walker, label, flow)
+                    self._transfer(walker, label, flow, now)
                 else:
-                    self._meet(walker, label, target, flow)
+                    self._meet(walker, label, target, flow, now)
                 return
 
-    def _set(self, flag: int, wire_since: float, wire_label: int) -> None:
+    def _set(self, flag: int, wire_since: float, wire_label: int, now: float) -> None:
         waiter = self._waiting.pop(flag, None)
         if waiter is None:
             self._flags.add(flag)
             return
         waiter.waits_for = None
         if waiter.keeps_stalls:
-            self._note_stall(waiter, wire_since, wire_label)
+            self._note_stall(waiter, wire_since, wire_label, now)
         self._ready.append(waiter)
 
-    def _note_stall(self, walker: Walker, wire_since: float, wire_label: int) -> None:
+    def _note_stall(self, walker: Walker, wire_since: float, wire_label: int, now: float) -> None:
         """A stalled compute stream waited for work, and from the time that its bytes were on the wire, for them."""
-        now, offset, position = self._env.now, self._offset, walker.position
+        offset, position = self._offset, walker.position
         on_wire = now if wire_label == NOTHING else max(walker.since, wire_since)
         if on_wire > walker.since:
             walker.rows.append((BUBBLE, position, walker.since + offset, on_wire + offset))
         if now > on_wire:
             walker.rows.append((wire_label, position, on_wire + offset, now + offset))
 
-    def _transfer(self, walker: Walker, label: int, flow: Flow) -> None:
-        walker.since = walker.wire_since = self._env.now
+    def _transfer(self, walker: Walker, label: int, flow: Flow, now: float) -> None:
+        walker.since = walker.wire_since = now
         walker.wire_label = self._exposed[label]
         self._network.start(flow, walker.arrive)
 
     def _arrive(self, walker: Walker) -> None:
         """The last byte of a transfer is there. Its step is read only now: a leap may have moved the stream on."""
         _, label, _, target, _ = walker.operations[walker.pointer - 1]
-        since, offset = walker.wire_since, self._offset
-        walker.rows.append((label, walker.position, since + offset, self._env.now + offset))
-        self._set(target + walker.key, since, walker.wire_label)
-        self._wake(walker)
+        now, since, offset = self._env.now, walker.wire_since, self._offset
+        walker.rows.append((label, walker.position, since + offset, now + offset))
+        self._set(target + walker.key, since, walker.wire_label, now)
+        self._go_on(walker, now)
 
-    def _meet(self, walker: Walker, label: int, meeting: int, flow: Flow) -> None:
-        walker.since = self._env.now
+    def _meet(self, walker: Walker, label: int, meeting: int, flow: Flow, now: float) -> None:
+        walker.since = now
         members = self._meetings[meeting]
         members.append(walker)
         if len(members) == len(self._meeting_members[meeting]):
             self._meetings[meeting] = []
-            start = self._env.now
-            self._network.start(flow, lambda: self._part(members, label, start))
+            self._network.start(flow, lambda: self._part(members, label, now))
 
     def _part(self, members: list[Walker], label: int, start: float) -> None:
         """The collective is done: all members go on."""
@@ -185,12 +186,12 @@ class _Play:
                 walker.rows.append((BUBBLE, walker.position, walker.since + offset, start + offset))
             walker.rows.append((label, walker.position, start + offset, now + offset))
         self._ready.extend(members[1:])
-        self._wake(members[0])
+        self._go_on(members[0], now)
 
-    def _leap(self) -> None:
+    def _leap(self, now: float) -> None:
         self._at_marker = False
         assert self._steady is not None
-        leap = self._steady.at_marker(self._env.now, self._flags, self._network.in_flight())
+        leap = self._steady.at_marker(now, self._flags, self._network.in_flight())
         if leap is not None:
             self._offset += leap.times * leap.period
             self._flags = {flag + leap.flag_shift for flag in self._flags}

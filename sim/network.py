@@ -8,7 +8,7 @@ users are fixed, the others go on rising. Only the connected activities are solv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from simpy import Environment, Event
+from simpy import Environment, Event, Timeout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -169,5 +169,5 @@ class Network:
         self._wake_in(running.enters - now, running)
 
     def _wake_in(self, delay: float, running: _Running) -> None:
-        event = running.event = self._env.timeout(delay)
+        event = running.event = Timeout(self._env, delay)
         event.callbacks.append(running.on_event)
