@@ -139,9 +139,21 @@ def _scenario(model: str, cluster: str | None, flags: Mapping[str, Value], sets:
 
     if cluster is None and model.lower().endswith(SCENARIO_SUFFIXES):
         return scenario.load(Path(model), flags, sets)
+    if cluster is not None and _is_scenario(model):
+        raise InputError(f"{model} is a scenario and names its own cluster; leave {cluster} away, or --set cluster=...")
     if cluster is None:
         raise InputError(f"no cluster given for {model}; write `shardsim train {model} dgx-h100 --gpus 64`")
     return scenario.from_flags({"model": model, "cluster": cluster, **flags}, sets)
+
+
+def _is_scenario(model: str) -> bool:
+    from topologies.document import read
+
+    path = Path(model)
+    if not model.lower().endswith(SCENARIO_SUFFIXES) or not path.is_file():
+        return False
+    data = read(path).data
+    return isinstance(data, dict) and "kind" in data
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:

@@ -28,12 +28,16 @@ def check_gpus(num_gpus: int) -> None:
 
 def check_schedule(plan: Plan) -> None:
     """Raises InputError, with a batch that would do, where the plan's schedule alone is too long."""
-    per_microbatch = 2 * plan.num_stages
-    if plan.num_microbatches * per_microbatch > MAX_ACTIONS:
+    if is_long_schedule(plan):
         made = f"global_batch={plan.global_batch} makes {plan.num_microbatches:,} microbatches"
         degrees = f"tp={plan.tp} pp={plan.pp} vpp={plan.vpp} dp={plan.dp}"
-        fix = _fewer(plan, MAX_ACTIONS // per_microbatch)
+        fix = _fewer(plan, MAX_ACTIONS // (2 * plan.num_stages))
         raise InputError(f"{made} with {degrees}, too many to simulate; use {fix}")
+
+
+def is_long_schedule(plan: Plan) -> bool:
+    """Whether `check_schedule` refuses."""
+    return 2 * plan.num_stages * plan.num_microbatches > MAX_ACTIONS
 
 
 def check_play(plan: Plan, model: Transformer, cluster: Cluster, detail: Detail) -> None:

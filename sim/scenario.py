@@ -24,6 +24,8 @@ from sim.workload import TrainingStep
 from topologies.document import Document, InputError, Value, parse, read, shorten, validate
 from topologies.hardware import Cluster
 
+_MOST_DOTS = 3
+
 # A flag of the command line (--micro-batch) and the field of a scenario that it sets.
 FLAGS: Mapping[str, str] = {
     "model": "model",
@@ -167,6 +169,8 @@ def _parse_set(text: str) -> tuple[str, Value]:
     path, separator, value = text.partition("=")
     if not separator or not path.strip() or not value.strip():
         raise InputError(f"--set {shorten(text)}: write FIELD=VALUE, for example --set plan.tp=4")
+    if path.count(".") > _MOST_DOTS:
+        raise InputError(f"--set {shorten(path)}: no field lies that deep; write for example --set plan.tp=4")
     return path.strip(), parse(value, f"--set {shorten(path.strip())}").data
 
 

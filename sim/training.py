@@ -92,11 +92,13 @@ def choose_plan(
     if given and len(plans) == 1:
         return plans[0]
     needs = {}
-    for plan in plans:
-        limits.check_schedule(plan)
+    short = [plan for plan in plans if not limits.is_long_schedule(plan)]
+    for plan in short:
         needs[plan] = max(use.reserved for use in memory_use(_context(model, cluster, plan, step, framework), plan))
         if needs[plan] <= cluster.gpu.memory_nbytes:
             return plan
+    for plan in plans:
+        limits.check_schedule(plan)
     least = min(needs, key=lambda plan: needs[plan])
     if given:
         return least

@@ -58,7 +58,8 @@ def read(path: Path) -> Document:
     Raises InputError for a file that is missing, unreadable, over 1 MB, 100 levels, 20,000 values or 100 kB a line,
     not UTF-8, empty, malformed, or of several documents, and for aliases, tags, duplicate keys, numbers not finite.
     """
-    return parse(_read_text(path), path.name)
+    text = read_text(path)
+    return parse(text.replace("\t", " ") if path.suffix == ".json" else text, path.name)
 
 
 def parse(text: str, name: str) -> Document:
@@ -101,30 +102,37 @@ def shorten(value: object) -> str:
     return text if len(text) <= _MAX_ECHO else text[: _MAX_ECHO - 3] + "..."
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path, *, what: str = "YAML or JSON") -> str:
+    """The text of a regular file of at most 1 MB; `what` is what the message asks for in its place.
+
+    Raises InputError for a file that is missing, too large, or not text.
+    """
     try:
-        if path.exists() and not path.is_dir() and not path.is_file():
-            raise InputError(f"{path}: not a regular file; name a YAML or JSON file")
-        with path.open("rb") as file:
-            content = file.read(MAX_NBYTES + 1)
+        regular = not path.is_fifo()
+        content = _first_bytes(path) if regular else b""
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except IsADirectoryError:
-        raise InputError(f"{path}: this is a directory; name a YAML or JSON file") from None
-    except InputError:
-        raise
+        raise InputError(f"{path}: this is a directory; name a {what} file") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"{shorten(str(path))}: cannot be read: {reason.lower()}") from None
+    if not regular:
+        raise InputError(f"{path}: not a regular file; name a {what} file")
     if len(content) > MAX_NBYTES:
         raise InputError(f"{path.name}: larger than 1 MB; a file of this kind holds a few kB")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError(f"{path.name}: not UTF-8 text; write YAML or JSON") from None
+        raise InputError(f"{path.name}: not UTF-8 text; write {what}") from None
     if "\0" in text:
-        raise InputError(f"{path.name}: binary data, not text; write YAML or JSON")
-    return text.replace("\t", " ") if path.suffix == ".json" else text
+        raise InputError(f"{path.name}: binary data, not text; write {what}")
+    return text
+
+
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_NBYTES + 1)
 
 
 def _events(text: str, name: str) -> "Iterator[Event]":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sim.schedules.action import Action, Schedule
 from sim.schedules.dry_run import dry_run, fault
-from topologies.document import MAX_NBYTES, InputError, shorten
+from topologies.document import InputError, read_text
 
 _MAX_RANKS = 256  # deeper than any pipeline; bounds the grid of a hostile file to tens of millions of cells
 
@@ -52,7 +52,7 @@ def _parse_row(row: list[str], where: str) -> tuple[Action, ...]:
 
 def _read_rows(path: Path) -> tuple[list[list[str]], list[int]]:
     """The rows and the line on which each ends; empty lines at the end are no ranks."""
-    reader = csv.reader(StringIO(_read_text(path), newline=""))
+    reader = csv.reader(StringIO(read_text(path, what="CSV"), newline=""))
     rows, lines = [], []
     try:
         for row in reader:
@@ -66,25 +66,3 @@ def _read_rows(path: Path) -> tuple[list[list[str]], list[int]]:
     if len(rows) > _MAX_RANKS:
         raise InputError(f"{path.name}: {len(rows)} rows; write one row per pipeline rank, at most {_MAX_RANKS}")
     return rows, lines
-
-
-def _read_text(path: Path) -> str:
-    content = _read_bytes(path)
-    if len(content) > MAX_NBYTES:
-        raise InputError(f"{path.name}: larger than 1 MB; write fewer microbatches")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path.name}: not text; write a CSV with cells such as 2F0") from None
-    if "\0" in text:
-        raise InputError(f"{path.name}: binary data, not text; write a CSV with cells such as 2F0")
-    return text
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_NBYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InputError(f"{shorten(str(path))}: cannot be read: {reason.lower()}") from None

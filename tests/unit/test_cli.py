@@ -165,7 +165,7 @@ def test_what_is_not_there_is_named_with_what_is(shardsim: Shardsim, arguments: 
         ("--set plan.tp=*a", "aliases"),
         ("--set plan.tp=!!int", "tags"),
         ("--set model=7", "model: .*got 7"),
-        ("--set " + "a." * 3000 + "b=1", "nested too deeply|unknown field"),
+        ("--set " + "a." * 3000 + "b=1", "no field lies that deep"),
         ("--set plan.tp=" + "[" * 9000, "nested more than 100 levels deep"),
         ("--set plan.tp=" + "9" * 5000, "a number of 5000 characters"),
     ],

@@ -231,7 +231,7 @@ def test_a_schedule_that_cannot_be_played_is_not_saved(tmp_path: Path) -> None:
         ("0F" + "9" * 5000 + "\n", "orders.csv:1: column 1: '0F99"),
         ("", "orders.csv:1: rank 0: no actions; write cells such as 0F0"),
         ("\n,,\n", "orders.csv:1: rank 0: no actions"),
-        (b"\x89PNG\r\n\x1a\n\0\0", "orders.csv: not text; write a CSV"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "orders.csv: not UTF-8 text; write CSV"),
         (b"0F0,\0\0\0", "orders.csv: binary data, not text"),
         ("0F0," * 300_000, "orders.csv: larger than 1 MB"),
         ("0" * 200_000, "orders.csv:1: not a CSV: field larger than field limit"),
@@ -244,5 +244,5 @@ def test_a_malformed_csv_is_refused_with_its_line(tmp_path: Path, content: str |
 
 def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
     for path in (tmp_path / "none.csv", tmp_path, tmp_path / ("x" * 300), Path("a\0b")):
-        with pytest.raises(InputError, match="cannot be read"):
+        with pytest.raises(InputError, match=r"no such file|a directory|cannot be read"):
             load(path)
