@@ -245,4 +245,4 @@ def _activities(
 
 def seen_by(activity: Activity, played: Container[int]) -> Activity:
     """The wires of folded ranks are as full as those of the ranks that stand for them, and need not be played."""
-    return Activity(latency=activity.latency, loads=tuple(load for load in activity.loads if load[0].gpu in played))
+    return Activity(latency=activity.latency, loads=tuple(load for load in activity.loads if load[0].number in played))

@@ -25,6 +25,7 @@ from sim.scenario import Scenario, with_plan
 from sim.timeline import Timeline
 from sim.workload import TrainingStep
 from topologies.document import Infeasible, InputError
+from topologies.fabric import nic_of
 from topologies.hardware import Cluster
 from topologies.quantity import GIB, TERA
 
@@ -34,6 +35,9 @@ class TrainingReport:
     """What one step came to. `result` has the keys of docs/design.md, section 6; memory is per pipeline rank."""
 
     scenario: Mapping[str, object]
+    model: Transformer
+    cluster: Cluster
+    plan: Plan
     command: str
     result: Mapping[str, object]
     memory: tuple[Mapping[str, float], ...]
@@ -160,6 +164,9 @@ def summarize(
     shares = timelines.breakdown(timeline)
     return TrainingReport(
         scenario=_described(model, cluster, plan, step, framework),
+        model=model,
+        cluster=cluster,
+        plan=plan,
         command=command,
         result=_rates(timeline.duration, model, cluster, plan, step)
         | {
@@ -220,7 +227,8 @@ def _rates(duration: float, model: Transformer, cluster: Cluster, plan: Plan, st
 def _origins(shares: Mapping[str, float], cluster: Cluster) -> dict[str, float]:
     """Shares of the busy time by what the parameters behind it rest on."""
     node = cluster.node
-    parts = {"exposed_tp": node.nvlink.fit, "exposed_pp": node.nic.fit, "exposed_dp": node.nic.fit}
+    nic = nic_of(node).fit
+    parts = {"exposed_tp": node.scale_up.fit, "exposed_pp": nic, "exposed_dp": nic}
     origins = {"measured": 0.0, "interpolated": 0.0, "extrapolated": 0.0, "datasheet": 0.0}
     for key, share in shares.items():
         if key != "bubble":
@@ -260,7 +268,7 @@ def _described(
 
 def _notes(uses: tuple[MemoryUse, ...], cluster: Cluster, plan: Plan, framework: Framework) -> tuple[str, ...]:
     """What the figures rest on, in sentences."""
-    node, shared = cluster.node, shares_wires(plan, cluster)
+    node, nic, shared = cluster.node, nic_of(cluster.node), shares_wires(plan, cluster)
     over = [rank for rank, use in enumerate(uses) if use.reserved > cluster.gpu.memory_nbytes]
     worst = max(uses, key=lambda use: use.reserved)
     out_of_memory = (
@@ -272,10 +280,9 @@ def _notes(uses: tuple[MemoryUse, ...], cluster: Cluster, plan: Plan, framework:
         "No prediction interval yet: the parameters are data-sheet values and published achievable rates, not fits.",
         f"GEMM reaches {node.gpu.fit['gemm_efficiency']:.0%} of peak: {node.gpu.fit.sources['gemm_efficiency']}.",
         f"HBM reaches {node.gpu.fit['memory_efficiency']:.0%}: {node.gpu.fit.sources['memory_efficiency']}.",
-        f"{node.nvlink.name} reaches {node.nvlink.fit['bandwidth_efficiency']:.0%}: "
-        f"{node.nvlink.fit.sources['bandwidth_efficiency']}.",
-        f"{node.nic.name} reaches {node.nic.fit['bandwidth_efficiency']:.0%}: "
-        f"{node.nic.fit.sources['bandwidth_efficiency']}.",
+        f"{node.scale_up.name} reaches {node.scale_up.fit['bandwidth_efficiency']:.0%}: "
+        f"{node.scale_up.fit.sources['bandwidth_efficiency']}.",
+        f"{nic.name} reaches {nic.fit['bandwidth_efficiency']:.0%}: {nic.fit.sources['bandwidth_efficiency']}.",
         f"Software as of {framework.description}; gradients are summed after the backward pass, not beside it.",
         f"Memory reserved is taken as {ALLOCATOR_RESERVE:.0%} above what is allocated, an assumption.",
         "Clocks under a power limit, stragglers and data loading are not modelled yet: "

@@ -19,7 +19,7 @@ from sim.timeline import Timeline
 from sim.training import simulate_training
 from sim.workload import TrainingStep
 from topologies.fabric import route
-from topologies.hardware import Cluster, Fit, Gpu, Link, Node
+from topologies.hardware import Cluster, Fit, Gpu, Link, Network, Node, Pool
 
 Part = tuple[str, str, int, int, int, float, float]
 """Label's name and category, kind, stage, microbatch, start, end of a span."""
@@ -39,8 +39,14 @@ def toy(num_gpus: int = 8, *, num_nodes: int = 1, bandwidth: float = 1.0, latenc
         power_limit=1.0,
         fit=Fit(values={}, sources={}),
     )
-    node = Node(gpu=gpu, num_gpus=num_gpus, nvlink=link, nic=link, num_nics=num_gpus)
-    return Cluster(name="toy", node=node, num_nodes=num_nodes, wiring="rail-optimised")
+    node = Node(gpu=gpu, num_gpus=num_gpus, scale_up=link, nic=link, num_nics=num_gpus)
+    return Cluster(name="toy", pools=(Pool(node=node, num_nodes=num_nodes),), network=Network(wiring="rail-optimised"))
+
+
+def with_node(cluster: Cluster, **changes: object) -> Cluster:
+    """The cluster with other facts in its nodes."""
+    pool = cluster.pools[0]
+    return replace(cluster, pools=(replace(pool, node=replace(pool.node, **changes)),))  # type: ignore[arg-type]
 
 
 def program(

@@ -66,7 +66,8 @@ def _with_gpus(cluster: Cluster, num_gpus: int) -> Cluster:
             f"gpus={num_gpus}: {cluster.name} has {cluster.num_gpus} ({cluster.num_nodes} nodes of {per_node}); "
             f"use at most {cluster.num_gpus}, or a cluster file with more nodes"
         )
-    return replace(cluster, num_nodes=-(-num_gpus // per_node))
+    pool = replace(cluster.pools[0], num_nodes=-(-num_gpus // per_node))
+    return replace(cluster, pools=(pool,))
 
 
 def _cluster_in(document: Document) -> Cluster:

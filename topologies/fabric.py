@@ -7,7 +7,7 @@ leaves and spines never carry more than the ports below them allow, and only por
 
 from typing import Literal, NamedTuple
 
-from topologies.hardware import Cluster, Link
+from topologies.hardware import Cluster, Link, Node
 
 
 class Wire(NamedTuple):
@@ -15,17 +15,24 @@ class Wire(NamedTuple):
 
     medium: Literal["nvlink", "nic"]
     direction: Literal["out", "in"]
-    gpu: int
+    number: int
 
 
 def node_of(cluster: Cluster, gpu: int) -> int:
     """The node that holds the GPU."""
-    return gpu // cluster.node.num_gpus
+    return cluster.node_of(gpu)
 
 
 def link_between(cluster: Cluster, source: int, target: int) -> Link:
     """The kind of link that a message between two GPUs has to cross: NVLink in a node, else the NIC."""
-    return cluster.node.nvlink if node_of(cluster, source) == node_of(cluster, target) else cluster.node.nic
+    if node_of(cluster, source) == node_of(cluster, target):
+        return cluster.node_at(source).scale_up
+    return nic_of(cluster.node_at(source))
+
+
+def nic_of(node: Node) -> Link:
+    """The kind of link that leads out of a node; where none does, nothing is ever sent there."""
+    return node.nic or node.scale_up
 
 
 def route(cluster: Cluster, source: int, target: int) -> tuple[Wire, Wire]:
@@ -38,5 +45,5 @@ def capacity(cluster: Cluster, wire: Wire) -> float:
     """Bytes per second that the wire carries; NICs are shared evenly where a node has fewer of them than GPUs."""
     node = cluster.node
     if wire.medium == "nvlink":
-        return node.nvlink.achievable_bandwidth
-    return node.nic.achievable_bandwidth * node.num_nics / node.num_gpus
+        return node.scale_up.achievable_bandwidth
+    return nic_of(node).achievable_bandwidth * node.num_nics / node.num_gpus

@@ -5,11 +5,19 @@ What a part achieves beside its data sheet is its Fit; every number of a fit kno
 Mappings count when parts are compared but not when they are hashed, so that a part can key a cache.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cached_property
+from itertools import accumulate
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from topologies.fabric import Wire
 
 Origin = Literal["measured", "interpolated", "extrapolated", "datasheet"]
+Layout = Literal["nvswitch", "mesh", "pcie"]
+Wiring = Literal["rail-optimised", "fat-tree", "torus"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +34,11 @@ class Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One accelerator. `peak_flops` maps a precision (fp16, bf16, ...) to dense FLOP/s."""
+    """One accelerator. `peak_flops` maps a precision (fp16, bf16, ...) to dense FLOP/s.
+
+    `num_sms` counts SMs, or CUs. `nvlink` and `pcie` name the links that it comes with in the catalogue (NVLink, or
+    the maker's own scale-up link; None where it has none).
+    """
 
     name: str
     peak_flops: Mapping[str, float] = field(hash=False)
@@ -36,11 +48,13 @@ class Gpu:
     l2_nbytes: float
     power_limit: float
     fit: Fit
+    nvlink: str | None = None
+    pcie: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """One kind of wire: bytes per second in one direction (per GPU for NVLink, per NIC for a network)."""
+    """One kind of wire: bytes per second in one direction (per GPU for NVLink and PCIe, per NIC for a network)."""
 
     name: str
     bandwidth: float
@@ -55,28 +69,120 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """GPUs behind one NVSwitch, each with its own NIC where num_nics == num_gpus."""
+    """GPUs of one scale-up domain, and the NICs that lead out of it.
+
+    layout 'nvswitch': each GPU has a port of `scale_up` on a switch that never blocks. 'mesh': the port's bandwidth is
+    dealt evenly to wires to each other GPU. 'pcie': every GPU has its own slot, `gpus_per_switch` of them share a PCIe
+    switch's way up to their socket, and the sockets (`num_sockets`) are joined by `socket_link`; `bridge` joins slots
+    0-1, 2-3, ... by NVLink. NIC n serves the slots from n * num_gpus / num_nics on. `nic` is None, and `num_nics` 0,
+    in a box without a network.
+    """
 
     gpu: Gpu
     num_gpus: int
-    nvlink: Link
-    nic: Link
+    layout: Layout = "nvswitch"
+    scale_up: Link
+    gpus_per_switch: int = 1
+    num_sockets: int = 1
+    socket_link: Link | None = None
+    bridge: Link | None = None
+    nic: Link | None
     num_nics: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    """Equal nodes on one fabric; GPU g is slot g % num_gpus of node g // num_gpus."""
+class Network:
+    """How the nodes' NICs are joined.
 
-    name: str
+    'rail-optimised': NIC n of `nodes_per_leaf` nodes shares leaf switch n; 'fat-tree': all NICs of `nodes_per_leaf`
+    nodes share one. Leaves meet in spines, with 1/`oversubscription` of the bandwidth below the leaf; `nodes_per_leaf`
+    0 is one leaf for all. 'torus': nodes are points of a grid of `torus` sizes, with a wire to each neighbour, closed
+    to rings.
+    """
+
+    wiring: Wiring
+    oversubscription: float = 1.0
+    nodes_per_leaf: int = 0
+    torus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """So many equal nodes."""
+
     node: Node
     num_nodes: int
-    wiring: Literal["rail-optimised"]
 
     @property
     def num_gpus(self) -> int:
         return self.num_nodes * self.node.num_gpus
 
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Pools of equal nodes on one network. GPUs and nodes are counted through the pools, slot by slot, node by node."""
+
+    name: str
+    pools: tuple[Pool, ...]
+    network: Network
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether nodes differ."""
+        return len(self.pools) > 1
+
+    @property
+    def node(self) -> Node:
+        """The nodes of the first pool; of all nodes unless the cluster is mixed."""
+        return self.pools[0].node
+
     @property
     def gpu(self) -> Gpu:
+        """The GPUs of the first pool; all GPUs unless the cluster is mixed."""
         return self.node.gpu
+
+    @cached_property
+    def num_nodes(self) -> int:
+        return sum(pool.num_nodes for pool in self.pools)
+
+    @cached_property
+    def num_gpus(self) -> int:
+        return sum(pool.num_gpus for pool in self.pools)
+
+    @cached_property
+    def _first_gpus(self) -> tuple[int, ...]:
+        """The first GPU of each pool."""
+        return (0, *accumulate(pool.num_gpus for pool in self.pools[:-1]))
+
+    @cached_property
+    def _first_nodes(self) -> tuple[int, ...]:
+        """The first node of each pool."""
+        return (0, *accumulate(pool.num_nodes for pool in self.pools[:-1]))
+
+    def pool_of(self, gpu: int) -> int:
+        """The index of the pool that a GPU is in."""
+        return bisect_right(self._first_gpus, gpu) - 1 if self.is_mixed else 0
+
+    def node_of(self, gpu: int) -> int:
+        """The number of the node that holds a GPU."""
+        pool = self.pool_of(gpu)
+        return self._first_nodes[pool] + (gpu - self._first_gpus[pool]) // self.pools[pool].node.num_gpus
+
+    def slot_of(self, gpu: int) -> int:
+        """The place of a GPU within its node."""
+        pool = self.pool_of(gpu)
+        return (gpu - self._first_gpus[pool]) % self.pools[pool].node.num_gpus
+
+    def node_at(self, gpu: int) -> Node:
+        """What the node of a GPU is."""
+        return self.pools[self.pool_of(gpu)].node
+
+    def gpu_at(self, gpu: int) -> Gpu:
+        """What kind of GPU stands at a rank."""
+        return self.node_at(gpu).gpu
+
+    def route(self, source: int, target: int) -> "tuple[Wire, ...]":
+        """The wires that a message takes from one GPU to another, in order; see topologies/fabric.py."""
+        from topologies.fabric import route
+
+        return route(self, source, target)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from topologies.document import Document, InputError, validate
-from topologies.hardware import Cluster, Fit, Gpu, Link, Node
+from topologies.hardware import Cluster, Fit, Gpu, Layout, Link, Network, Node, Pool, Wiring
 from topologies.quantity import Unit, parse
 
 
@@ -26,7 +26,7 @@ Power = Annotated[float, _in_unit("W")]
 Fraction = Annotated[float, Field(ge=0.001, le=1)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 Name = Annotated[str, Field(min_length=1, max_length=80)]
-Precision = Literal["fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "int8"]
+Precision = Literal["fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "fp6", "fp4", "int8", "int4"]
 
 Sheet = TypeVar("Sheet")
 Part = TypeVar("Part")
@@ -57,6 +57,8 @@ class GpuSheet(BaseModel):
     num_sms: Count
     l2_cache: Size
     power_limit: Power
+    nvlink: Name | None = None
+    pcie: Name | None = None
     achievable: GpuAchievable
     sources: dict[str, str] = {}
 
@@ -81,19 +83,36 @@ class LinkSheet(BaseModel):
     sources: dict[str, str] = {}
 
 
-class ClusterSheet(BaseModel):
-    """Equal nodes; a part is named as in the catalogue or written out in place. `nodes` is how many there are."""
+class NodeSheet(BaseModel):
+    """Equal nodes; a part is named as in the catalogue or written out in place. `nodes` is how many there are.
+
+    The way inside a node is one of `nvlink` (an NVSwitch), `mesh` (a wire to each other GPU) and `pcie` (a tree).
+    """
 
     model_config = _CONFIG
-    name: Name
-    aliases: list[Name] = []
     gpu: Name | GpuSheet
     gpus_per_node: Count
-    nvlink: Name | LinkSheet
-    nic: Name | LinkSheet
-    nics_per_node: Count
+    nvlink: Name | LinkSheet | None = None
+    mesh: Name | LinkSheet | None = None
+    pcie: Name | LinkSheet | None = None
+    gpus_per_switch: Count = 1
+    sockets: Count = 1
+    socket_link: Name | LinkSheet | None = None
+    bridge: Name | LinkSheet | None = None
+    nic: Name | LinkSheet | None = None
+    nics_per_node: Annotated[int, Field(ge=0, le=100_000)] = 0
     nodes: Count
-    wiring: Literal["rail-optimised"]
+
+
+class ClusterSheet(NodeSheet):
+    """One kind of node, and the network that joins them."""
+
+    name: Name
+    aliases: list[Name] = []
+    wiring: Wiring = "rail-optimised"
+    oversubscription: Annotated[float, Field(ge=1, le=1000)] = 1.0
+    nodes_per_leaf: Annotated[int, Field(ge=0, le=100_000)] = 0
+    torus: list[Count] = []
     sources: dict[str, str] = {}
 
 
@@ -110,14 +129,43 @@ def link(document: Document) -> Link:
 def cluster(document: Document, find_gpu: Callable[[str], Gpu], find_link: Callable[[str], Link]) -> Cluster:
     """The cluster that a document describes, its named parts found by the two functions; else InputError."""
     sheet = validate(document, ClusterSheet)
-    node = Node(
+    network = Network(
+        wiring=sheet.wiring,
+        oversubscription=sheet.oversubscription,
+        nodes_per_leaf=sheet.nodes_per_leaf,
+        torus=tuple(sheet.torus),
+    )
+    pool = Pool(node=_node(document, sheet, find_gpu, find_link), num_nodes=sheet.nodes)
+    return Cluster(name=sheet.name, pools=(pool,), network=network)
+
+
+def _node(
+    document: Document, sheet: NodeSheet, find_gpu: Callable[[str], Gpu], find_link: Callable[[str], Link]
+) -> Node:
+    def link_of(field: str, part: str | LinkSheet | None) -> Link | None:
+        return None if part is None else _part(document, field, part, find_link, _link)
+
+    ways: dict[Layout, Link | None] = {
+        "nvswitch": link_of("nvlink", sheet.nvlink),
+        "mesh": link_of("mesh", sheet.mesh),
+        "pcie": link_of("pcie", sheet.pcie),
+    }
+    given = [(layout, way) for layout, way in ways.items() if way is not None]
+    if len(given) != 1:
+        raise InputError(f"{document.name}: write one of nvlink, mesh and pcie: how the GPUs of a node are joined")
+    layout, scale_up = given[0]
+    return Node(
         gpu=_part(document, "gpu", sheet.gpu, find_gpu, _gpu),
         num_gpus=sheet.gpus_per_node,
-        nvlink=_part(document, "nvlink", sheet.nvlink, find_link, _link),
-        nic=_part(document, "nic", sheet.nic, find_link, _link),
+        layout=layout,
+        scale_up=scale_up,
+        gpus_per_switch=sheet.gpus_per_switch,
+        num_sockets=sheet.sockets,
+        socket_link=link_of("socket_link", sheet.socket_link),
+        bridge=link_of("bridge", sheet.bridge),
+        nic=link_of("nic", sheet.nic),
         num_nics=sheet.nics_per_node,
     )
-    return Cluster(name=sheet.name, node=node, num_nodes=sheet.nodes, wiring=sheet.wiring)
 
 
 def _part(
@@ -146,6 +194,8 @@ def _gpu(sheet: GpuSheet, origin: str) -> Gpu:
         l2_nbytes=sheet.l2_cache,
         power_limit=sheet.power_limit,
         fit=_fit(sheet.achievable.model_dump(), sheet.sources, origin),
+        nvlink=sheet.nvlink,
+        pcie=sheet.pcie,
     )
 
 

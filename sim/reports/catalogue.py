@@ -32,10 +32,10 @@ def cluster_details(cluster: Cluster) -> str:
     node = cluster.node
     lines = {
         "name": cluster.name,
-        "nodes": f"at most {cluster.num_nodes}, {node.num_gpus} GPUs each, {cluster.wiring}",
+        "nodes": f"at most {cluster.num_nodes}, {node.num_gpus} GPUs each, {cluster.network.wiring}",
         **_gpu(node.gpu),
-        **_link("NVLink", node.nvlink),
-        **_link(f"network, {node.num_nics} NICs a node", node.nic),
+        **_link("NVLink", node.scale_up),
+        **({} if node.nic is None else _link(f"network, {node.num_nics} NICs a node", node.nic)),
     }
     return _pairs(lines)
 
@@ -66,15 +66,15 @@ def _billions(model: Transformer) -> str:
 
 def _cluster_row(cluster: Cluster) -> tuple[str, ...]:
     node = cluster.node
-    network = f"{node.num_nics} x {node.nic.name}"
+    network = f"{node.num_nics} x {node.nic.name}" if node.nic else "none"
     return (
         cluster.name,
         node.gpu.name,
         str(node.num_gpus),
-        node.nvlink.name,
+        node.scale_up.name,
         network,
         str(cluster.num_nodes),
-        cluster.wiring,
+        cluster.network.wiring,
     )
 
 

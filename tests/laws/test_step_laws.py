@@ -1,6 +1,5 @@
 """What holds for a whole training step, at every detail, on shared and unshared wires, with fast and slow NICs."""
 
-from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -15,7 +14,7 @@ from sim.models import Transformer
 from sim.plan import Plan
 from sim.program import Program
 from sim.timeline import Timeline, breakdown, breakdown_by_rank
-from tests.programs import assert_no_stream_overlaps_itself, plan, small, spans, train
+from tests.programs import assert_no_stream_overlaps_itself, plan, small, spans, train, with_node
 from topologies.fabric import Wire, capacity
 from topologies.hardware import Cluster
 
@@ -46,7 +45,7 @@ MISSED = dict.fromkeys(CONTENDED, 0.01) | {"tp over two nodes, four chunks": 0.1
 
 def cluster_for(layout: Plan, num_nics: int = 8) -> Cluster:
     cluster = topologies.load("dgx-h100", max(8, layout.num_gpus))
-    return replace(cluster, node=replace(cluster.node, num_nics=num_nics))
+    return with_node(cluster, num_nics=num_nics)
 
 
 def model_for(layout: Plan) -> Transformer:
@@ -110,7 +109,7 @@ def loads_by_place(program: Program) -> dict[tuple[int, str, int, str], tuple[tu
             for what in block:
                 if isinstance(what, Transfer | Collective):
                     loads = program.activities[what, stream.rank].loads
-                    own = loads if isinstance(what, Transfer) else tuple(x for x in loads if x[0].gpu == stream.rank)
+                    own = loads if isinstance(what, Transfer) else tuple(x for x in loads if x[0].number == stream.rank)
                     place = stream.rank, stream.name, action.stage if action else -1, what.name
                     assert loads_of.setdefault(place, own) == own
     return loads_of

@@ -46,7 +46,7 @@ def test_a_model_is_shown_with_everything_that_is_known() -> None:
 def test_a_cluster_is_shown_with_each_achievable_rate_and_its_source() -> None:
     cluster = topologies.load("dgx-a100")
     shown = cluster_details(cluster)
-    for fit in (cluster.gpu.fit, cluster.node.nvlink.fit, cluster.node.nic.fit):
+    for fit in (cluster.gpu.fit, cluster.node.scale_up.fit, cluster.node.nic.fit):
         for name, value in fit.values.items():
             assert f"{value:g} ({fit.sources[name]})" in shown
     assert "bf16 312 TFLOP/s" in shown

@@ -12,7 +12,7 @@ from sim.costs.collectives.point_to_point import send
 from sim.costs.collectives.ring import ring
 from sim.costs.collectives.tree import tree
 from topologies.fabric import Wire
-from topologies.hardware import Cluster, Fit, Gpu, Link, Node
+from topologies.hardware import Cluster, Fit, Gpu, Link, Network, Node, Pool
 
 GPU = Gpu(
     name="toy",
@@ -31,11 +31,11 @@ def make_cluster(num_nodes: int = 64, launch: float = 0.0, gpus_per_node: int = 
     node = Node(
         gpu=GPU,
         num_gpus=gpus_per_node,
-        nvlink=Link(name="nvlink", bandwidth=1e11, latency=1e-6, fit=fit),
+        scale_up=Link(name="nvlink", bandwidth=1e11, latency=1e-6, fit=fit),
         nic=Link(name="nic", bandwidth=1e10, latency=1e-5, fit=fit),
         num_nics=gpus_per_node,
     )
-    return Cluster(name="toy", node=node, num_nodes=num_nodes, wiring="rail-optimised")
+    return Cluster(name="toy", pools=(Pool(node=node, num_nodes=num_nodes),), network=Network(wiring="rail-optimised"))
 
 
 @given(n=st.integers(2, 64), nbytes=st.floats(1e3, 1e10))

@@ -1,11 +1,10 @@
 """Laws of the wiring: which wires a message takes, and what they carry."""
 
-from dataclasses import replace
-
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import topologies
+from tests.programs import with_node
 from topologies.fabric import Wire, capacity, link_between, node_of, route
 
 CLUSTER = topologies.load("dgx-h100", 32)
@@ -28,7 +27,7 @@ def test_nodes_hold_their_gpus_in_order() -> None:
 def test_the_way_back_takes_the_opposite_directions(a: int, b: int) -> None:
     assume(a != b)
     there, back = route(CLUSTER, a, b), route(CLUSTER, b, a)
-    assert {(wire.medium, wire.gpu) for wire in there} == {(wire.medium, wire.gpu) for wire in back}
+    assert {(wire.medium, wire.number) for wire in there} == {(wire.medium, wire.number) for wire in back}
     assert set(there).isdisjoint(back)
 
 
@@ -40,6 +39,6 @@ def test_no_wire_on_the_way_carries_less_than_its_kind_of_link_achieves(a: int, 
 
 def test_gpus_share_nics_evenly_where_there_are_fewer() -> None:
     """4 NICs for 8 GPUs: half a NIC each, 0.94 x 25 GB/s of NDR; NVLink does not change."""
-    halved = replace(CLUSTER, node=replace(CLUSTER.node, num_nics=4))
+    halved = with_node(CLUSTER, num_nics=4)
     assert capacity(halved, Wire("nic", "out", 3)) == 0.94 * 25e9
     assert capacity(halved, Wire("nvlink", "in", 3)) == capacity(CLUSTER, Wire("nvlink", "in", 3))

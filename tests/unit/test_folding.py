@@ -1,7 +1,5 @@
 """Ranks that are alike are played once: which ones, and that nothing changes by it (to 1e-9 of the step)."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +9,7 @@ from sim.folding import fold, unfolded
 from sim.models import Transformer
 from sim.plan import Plan
 from sim.timeline import breakdown, breakdown_by_rank
-from tests.programs import plan, small, spans, train
+from tests.programs import plan, small, spans, train, with_node
 from topologies.hardware import Cluster
 
 LAYOUTS: dict[str, tuple[Plan, int]] = {
@@ -36,7 +34,7 @@ CROOKED = {"tp of three": plan(3, 1, 8, zero=1), "tp of six": plan(6, 2, 2), "tp
 
 def nodes_of(gpus_per_node: int = 8) -> Cluster:
     cluster = topologies.load("dgx-h100")
-    return replace(cluster, node=replace(cluster.node, num_gpus=gpus_per_node, num_nics=gpus_per_node))
+    return with_node(cluster, num_gpus=gpus_per_node, num_nics=gpus_per_node)
 
 
 def assert_folded_is_unfolded(

@@ -246,6 +246,6 @@ def test_a_folded_program_keeps_the_latency_and_the_own_wires_of_whole_groups() 
     assert whole.groups["tp", 0] == (0, 1)
     for (instruction, rank), activity in folded.activities.items():
         assert activity == seen_by(whole.activities[instruction, rank], {0})
-        assert {wire.gpu for wire, _ in activity.loads} == {0}
+        assert {wire.number for wire, _ in activity.loads} == {0}
         assert activity.latency > 0
     assert folded.ranks_folded == {0: 2}

@@ -43,7 +43,7 @@ def refusal(path: Path, old: str = "", new: str = "") -> str:
 def test_a_dgx_has_eight_gpus_and_a_nic_for_each(cluster: str, gpu: str, nvlink: float, nic: float) -> None:
     node = topologies.load(cluster).node
     assert (node.gpu.name, node.num_gpus, node.num_nics) == (gpu, 8, 8)
-    assert (node.nvlink.bandwidth, node.nic.bandwidth) == (nvlink, nic)
+    assert (node.scale_up.bandwidth, node.nic.bandwidth) == (nvlink, nic)
 
 
 def test_the_figures_are_those_of_the_data_sheets() -> None:
@@ -168,8 +168,8 @@ def test_a_users_file_works_as_a_sheet_does(tmp_path: Path) -> None:
     cluster = topologies.load(str(path), num_gpus=5)
     assert (cluster.name, cluster.num_nodes, cluster.num_gpus) == ("mine", 2, 8)
     assert cluster.gpu == topologies.gpu("h100")
-    assert cluster.node.nvlink.achievable_bandwidth == pytest.approx(720e9)
-    assert cluster.node.nvlink.fit.sources["launch_latency"] == "mine.yaml"
+    assert cluster.node.scale_up.achievable_bandwidth == pytest.approx(720e9)
+    assert cluster.node.scale_up.fit.sources["launch_latency"] == "mine.yaml"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,11 @@ def test_a_users_file_works_as_a_sheet_does(tmp_path: Path) -> None:
         ("nodes: 3", "nodes: 999999999", "mine.yaml:7: nodes: input should be less than or equal to 100000"),
         ("nodes: 3", "node: 3", "mine.yaml:7: node: unknown field; did you mean nodes?"),
         ("nodes: 3\n", "", "mine.yaml: nodes: this field is missing; add it"),
-        ("rail-optimised", "torus", "mine.yaml:8: wiring: input should be 'rail-optimised', got 'torus'"),
+        (
+            "rail-optimised",
+            "star",
+            "mine.yaml:8: wiring: input should be 'rail-optimised', 'fat-tree' or 'torus', got 'star'",
+        ),
         ("gpus_per_node: 4", "gpus_per_node: -4", "mine.yaml:3: gpus_per_node: input should be greater than or"),
         ("gpus_per_node: 4", "gpus_per_node: true", "mine.yaml:3: gpus_per_node: input should be a valid integer"),
         (CLUSTER, "[]", "mine.yaml: should be a mapping of fields"),

@@ -12,6 +12,7 @@ from sim.plan import Plan
 from sim.timeline import Timeline
 from sim.training import TrainingReport, choose_plan, simulate_training, summarize
 from sim.workload import TrainingStep
+from tests.programs import with_node
 from topologies.document import Infeasible, InputError
 from topologies.hardware import Cluster
 from topologies.quantity import GIB
@@ -138,7 +139,7 @@ def test_an_impossible_plan_is_refused_before_anything_is_played() -> None:
 
 def test_a_precision_that_the_gpu_does_not_have_is_refused() -> None:
     gpu = replace(DGX.gpu, peak_flops={"bf16": 312e12})
-    without_fp16 = replace(DGX, node=replace(DGX.node, gpu=gpu))
+    without_fp16 = with_node(DGX, gpu=gpu)
     with pytest.raises(InputError, match="has no fp16; use one of bf16"):
         played(cluster=without_fp16)
 

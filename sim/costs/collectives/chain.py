@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from sim.instructions import Activity
-from topologies.fabric import Wire, capacity, node_of
+from topologies.fabric import Wire, capacity, nic_of, node_of
 from topologies.hardware import Cluster, Link
 
 
@@ -29,7 +29,7 @@ def members(cluster: Cluster, gpus: Sequence[int]) -> Mapping[int, int]:
 
 def slowest_link(cluster: Cluster, num_nodes: int) -> Link:
     """The kind of link that sets the start-up of a collective: the NIC, once there are several nodes."""
-    return cluster.node.nic if num_nodes > 1 else cluster.node.nvlink
+    return nic_of(cluster.node) if num_nodes > 1 else cluster.node.scale_up
 
 
 def seconds(cluster: Cluster, held: Mapping[int, int], chain: Chain) -> float:

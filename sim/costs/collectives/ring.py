@@ -6,6 +6,7 @@ n - 1 steps reduce-scatter, n - 1 more all-gather [Patarasuk & Yuan 2009]; a ste
 from collections.abc import Mapping
 
 from sim.costs.collectives.chain import Chain, slowest_link
+from topologies.fabric import nic_of
 from topologies.hardware import Cluster
 
 
@@ -16,7 +17,7 @@ def ring(cluster: Cluster, held: Mapping[int, int], nbytes: float, num_phases: i
     nInterSteps].
     """
     n, num_nodes = sum(held.values()), len(held)
-    nvlink, nic = cluster.node.nvlink, cluster.node.nic
+    nvlink, nic = cluster.node.scale_up, nic_of(cluster.node)
     steps = (n - num_nodes) * nvlink.latency + (num_nodes - 1) * nic.latency
     launch = slowest_link(cluster, num_nodes).fit["launch_latency"]
     return Chain(latency=launch + num_phases * steps, nbytes=num_phases * (n - 1) / n * nbytes)
