@@ -1,6 +1,8 @@
 """What happens before a step is played: entries are read, files are refused, collectives are priced."""
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -11,7 +13,9 @@ import topologies
 from benchmarks.conftest import Show
 from sim import models
 from sim.costs.collectives import all_reduce
+from sim.models import entries
 from tests.unit.test_document import HOSTILE
+from topologies import catalogue, parts
 from topologies.document import InputError, parse, read
 from topologies.sheets import gpu
 
@@ -39,12 +43,31 @@ def assert_within(show: Show, what: str, seconds: float, bar: float) -> None:
 
 
 def load_again() -> None:
-    models._family.cache_clear()
+    entries._family.cache_clear()
     models.load("llama3-70b")
 
 
 def test_an_entry_loads_in_under_50_ms(show: Show) -> None:
     assert_within(show, "a model of the catalogue is loaded", best_of(load_again), BAR)
+
+
+def load_cluster_again(name: str) -> None:
+    for cached in (parts.gpu, parts.link, catalogue.aliases, catalogue._is_name, topologies._from_catalogue):
+        cached.cache_clear()
+    topologies.load(name)
+
+
+def test_the_slowest_cluster_loads_in_under_50_ms(show: Show) -> None:
+    slowest = max(best_of(lambda name=name: load_cluster_again(name)) for name in topologies.names())  # type: ignore[misc]
+    assert_within(show, "the slowest cluster of the catalogue is loaded", slowest, BAR)
+
+
+def test_a_cluster_loads_in_under_50_ms_in_a_fresh_process(show: Show) -> None:
+    code = (
+        "import topologies, time; t = time.perf_counter(); topologies.load('hgx-h100'); print(time.perf_counter() - t)"
+    )
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True) for _ in range(ROUNDS)]
+    assert_within(show, "a cluster is loaded by its alias, first of all", min(float(run.stdout) for run in runs), BAR)
 
 
 def test_a_sheet_is_read_and_checked_in_under_50_ms(show: Show) -> None:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sim.models import Transformer
-from sim.plan import Plan, Recompute, Schedule, Zero, check, divisors, split_layers, tensor_problems
+from sim.plan import Plan, Recompute, Schedule, Zero, check, divisors, split_layers, tensor_problems, tensor_widths
 from topologies.document import InputError
 from topologies.hardware import Cluster
 
 RECOMPUTES: tuple[Recompute, ...] = ("none", "selective", "full")
-DEFAULT_TOKENS = 2**22  # about 4 million tokens a step, as GPT-3 (3.2) and Llama 3 (4 to 16)
+DEFAULT_TOKENS = 2**22  # about 4 million a step, as GPT-3 (3.2) and Llama 3 (4 to 16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +128,7 @@ def _grown(
 
 
 def _tensor_sizes(model: Transformer, cluster: Cluster, seq_len: int) -> list[int]:
-    width = math.gcd(model.num_heads, model.num_kv_heads, model.ffn, seq_len)
+    width = math.gcd(*tensor_widths(model).values(), seq_len)
     sizes = [2**power for power in range(cluster.node.num_gpus.bit_length())]
     return [size for size in sizes if width % size == 0]
 
@@ -146,7 +146,7 @@ def _num_chunks(partial: PartialPlan, model: Transformer, pp: int, dp: int) -> i
 
 def _fill(partial: PartialPlan, degrees: _Degrees, recompute: Recompute, seq_len: int) -> Plan:
     micro_batch = _one(partial.micro_batch)
-    unit = max(1, micro_batch * degrees.dp * degrees.pp)
+    default = _default_batch(max(1, degrees.dp * degrees.pp), max(1, micro_batch), seq_len)
     return Plan(
         tp=degrees.tp,
         sp=degrees.tp > 1 if partial.sp is None else partial.sp,
@@ -157,13 +157,19 @@ def _fill(partial: PartialPlan, degrees: _Degrees, recompute: Recompute, seq_len
         recompute=recompute,
         schedule=_schedule(partial, degrees),
         micro_batch=micro_batch,
-        global_batch=_default_batch(unit, seq_len) if partial.global_batch is None else partial.global_batch,
+        global_batch=default if partial.global_batch is None else partial.global_batch,
     )
 
 
-def _default_batch(unit: int, seq_len: int) -> int:
-    """About 4 million tokens, rounded to whole rounds of the pipelines (micro_batch x dp x pp), at least one round."""
-    return unit * max(1, round(DEFAULT_TOKENS / max(1, seq_len) / unit))
+def _default_batch(num_ranks: int, micro_batch: int, seq_len: int) -> int:
+    """Each of dp x pp ranks gets 1, 2, 4, 8, ... sequences, by that which comes closest to 4 million tokens a step.
+
+    So the batch stays the same for every micro-batch that is a power of two, as long as each rank gets one; for others
+    it goes up to the next multiple of micro_batch x dp x pp.
+    """
+    wanted = DEFAULT_TOKENS / max(1, seq_len) / num_ranks
+    each = 1 << max(0, round(math.log2(wanted)))
+    return num_ranks * micro_batch * math.ceil(each / micro_batch)
 
 
 def _schedule(partial: PartialPlan, degrees: _Degrees) -> Schedule:

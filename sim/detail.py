@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from sim.costs.collectives import COLLECTIVES
 from sim.engine import Engine
+from sim.folding import is_plain, repeating
 from sim.instructions import Activity, Collective, Compute, Transfer
 from sim.layers.context import Pass
 from sim.layers.stage import Piece
@@ -16,7 +17,8 @@ from sim.lowering import Condense, as_it_is
 from sim.plan import Plan
 from sim.program import COMPUTE, Program, Stream
 from sim.timeline import breakdown_by_rank
-from topologies.fabric import node_of
+from sim.traffic import uses
+from topologies.fabric import Wire
 from topologies.hardware import Cluster
 
 Detail = Literal["kernel", "layer", "stage"]
@@ -25,15 +27,24 @@ NAMES = {"F": "forward", "B": "backward"}
 
 
 def shares_wires(plan: Plan, cluster: Cluster) -> bool:
-    """Whether tp collectives and pipeline messages may meet on a wire, so that a layer is not what it is alone.
+    """Whether tp collectives meet pipeline messages, or those of other tp groups, on a wire: then a layer is not what
+    it is alone.
 
-    They may where tp groups span nodes, or where pipeline neighbours share a node. There layer and stage detail come
-    out too fast: by up to 1.3 % inside a node, by up to a quarter where tp spans nodes (docs/design.md, section 9).
+    They may where tp groups span nodes, where pipeline neighbours share a node, and where GPUs of a node share wires.
+    There layer and stage detail come out too fast: by up to 1.3 % inside a node, by up to a quarter where tp spans
+    nodes (docs/design.md, section 9).
     """
-    if plan.tp == 1 or plan.pp == 1:
+    if plan.tp == 1:
         return False
-    nodes = {node_of(cluster, gpu) for gpu in range(plan.tp)}
-    return len(nodes) > 1 or plan.tp * plan.dp < cluster.node.num_gpus or cluster.node.num_gpus % plan.tp != 0
+    if is_plain(plan, cluster):
+        return plan.tp > cluster.node.num_gpus and plan.pp > 1
+    taken: set[Wire] = set()
+    for use in uses(*repeating(plan, cluster)):
+        wires = {wire for wire, _ in use.loads}
+        if use.kind in ("tp", "send") and not taken.isdisjoint(wires):
+            return True
+        taken |= wires if use.kind == "tp" else set()
+    return False
 
 
 def needed(plan: Plan, cluster: Cluster) -> Detail:

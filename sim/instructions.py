@@ -69,7 +69,18 @@ Block = tuple[Instruction, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
-    """What a message or collective does to the wires: `latency` seconds first, then bytes over all wires at once."""
+    """What a message or collective does to the wires: `latency` seconds first, then bytes over all wires at once.
+
+    Where it stands for several equal ones, `loads` are those of all, and `nbytes_of_one` is the `nbytes` of one.
+    """
 
     latency: float
     loads: tuple[tuple[Wire, float], ...]
+    nbytes_of_one: float | None = None
+
+    @property
+    def nbytes(self) -> float:
+        """Bytes over its busiest wire: what its progress is counted in, and its share of a wire with others."""
+        if self.nbytes_of_one is not None:
+            return self.nbytes_of_one
+        return max((nbytes for _, nbytes in self.loads), default=0.0)

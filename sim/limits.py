@@ -8,6 +8,7 @@ from sim.folding import fold
 from sim.models import Transformer
 from sim.plan import Plan
 from topologies.document import InputError
+from topologies.fabric import leaves_bind
 from topologies.hardware import Cluster
 from topologies.quantity import MEGA
 
@@ -44,15 +45,26 @@ def check_play(plan: Plan, model: Transformer, cluster: Cluster, detail: Detail)
     """Raises InputError, with what would do, where playing the plan would take too long."""
     num_ranks = len(fold(plan, cluster).ranks)
     if num_ranks > MAX_RANKS:
-        per_node = cluster.node.num_gpus
-        alike = f"gpus={plan.num_gpus} with tp={plan.tp} does not lie alike on all nodes of {per_node}"
-        fix = f"use whole nodes, and a tp that divides {per_node}"
-        raise InputError(f"{alike}, and {num_ranks:,} unequal ranks are too many to simulate; {fix}")
+        raise InputError(f"{num_ranks:,} unequal ranks are too many to simulate; {_more_alike(plan, cluster)}")
     per_microbatch = _operations_per_microbatch(plan, model, num_ranks, detail)
     if plan.num_microbatches * per_microbatch > MAX_OPERATIONS:
         many = f"{plan.num_microbatches * per_microbatch / MEGA:.0f} million operations"
         fix = COARSER[detail] + _fewer(plan, MAX_OPERATIONS // per_microbatch)
         raise InputError(f"{many} are too many to simulate at {detail} detail; use {fix}")
+
+
+def _more_alike(plan: Plan, cluster: Cluster) -> str:
+    """Why the plan does not lie alike on all nodes, and what would."""
+    if cluster.is_mixed:
+        return f"use fewer GPUs, or give each kind of node whole pipeline ranks of tp x dp = {plan.tp * plan.dp} GPUs"
+    if cluster.network.wiring == "torus":
+        return "on a torus replicas differ by where they lie; use fewer GPUs"
+    below = [cluster.node.num_gpus]
+    if leaves_bind(cluster) and cluster.network.nodes_per_leaf:
+        below.append(cluster.node.num_gpus * cluster.network.nodes_per_leaf)
+    wholes = " and leaves of ".join(map(str, below))
+    fix = f"use whole ones for each pipeline rank, and a tp that divides {below[0]}"
+    return f"gpus={plan.num_gpus} with tp={plan.tp} does not lie alike on all nodes of {wholes} GPUs; {fix}"
 
 
 def is_too_long(plan: Plan, model: Transformer, cluster: Cluster, detail: Detail) -> bool:

@@ -5,14 +5,15 @@ where sends overlap, on two streams of their own. An action waits for its input,
 After the last one, gradients are summed over the replicas, the optimizer steps, with ZeRO the new weights are gathered.
 """
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from sim.costs import ELEMENT, memory_bound
-from sim.costs.collectives import COLLECTIVES
+from sim.costs.collectives import COLLECTIVES, footprint
+from sim.costs.collectives.chain import seconds_per_byte
 from sim.costs.collectives.point_to_point import send
-from sim.folding import Folding
+from sim.folding import Folding, seen_by
 from sim.instructions import Activity, Block, Collective, CollectiveOperation, Compute, Record, Transfer, Wait
 from sim.layers import stage as stage_of_model
 from sim.layers.context import Context, Pass, join
@@ -21,7 +22,6 @@ from sim.layers.stage import Piece, Stage
 from sim.plan import Axis, Plan, group_of
 from sim.program import COMPUTE, Program, Step, Stream, different_blocks
 from sim.schedules import Action, Schedule, actions_of
-from topologies.fabric import node_of
 from topologies.hardware import Cluster
 
 Condense = Callable[[str, Iterable[Piece], Sequence[int]], Pass]
@@ -41,7 +41,7 @@ def lower(context: Context, plan: Plan, cluster: Cluster, folding: Folding, cond
     return Program(
         streams=streams,
         groups={key: tuple(member for member in group if member in played) for key, group in members.items()},
-        activities=_activities(cluster, streams, members, played),
+        activities=_activities(cluster, streams, members, folding),
         ranks_folded=dict.fromkeys(folding.ranks, folding.ranks_folded),
     )
 
@@ -50,19 +50,29 @@ def _streams(
     context: Context, plan: Plan, cluster: Cluster, ranks: Iterable[int], condense: Condense
 ) -> Iterator[Stream]:
     schedule = actions_of(plan.schedule, plan.pp, plan.vpp, plan.num_microbatches)
-    lowerings: dict[tuple[int, ...], _Lowering] = {}
+    placements: dict[tuple[int, ...], Hashable] = {}
+    lowerings: dict[Hashable, _Lowering] = {}
     for rank in ranks:
         group = group_of(plan, "tp", rank)
-        placement = tuple(node_of(cluster, gpu) - node_of(cluster, group[0]) for gpu in group)
+        if group not in placements:
+            placements[group] = _placement(cluster, group)
+        placement = placements[group]
         if placement not in lowerings:
-            lowerings[placement] = _Lowering(context, plan, schedule, condense, group)
+            own = replace(context, gpu=cluster.gpu_at(rank))
+            lowerings[placement] = _Lowering(own, plan, schedule, condense, group)
         yield from lowerings[placement].streams(rank)
+
+
+def _placement(cluster: Cluster, group: Sequence[int]) -> Hashable:
+    """What tp groups must share to take equally long alone: their GPU, and how long their collectives take."""
+    starts, loads = footprint(cluster, group)
+    return cluster.gpu_at(group[0]), starts, seconds_per_byte(cluster, loads) if loads else 0.0
 
 
 @dataclass(frozen=True)
 class _Lowering:
-    """Blocks are made once per stage and shared by all microbatches, and by all ranks whose tp group lies on its nodes
-    as `group` does."""
+    """Blocks are made once per stage and shared by all microbatches, and by all ranks whose tp group has the GPUs and
+    lies on its nodes as `group` does."""
 
     context: Context
     plan: Plan
@@ -225,24 +235,20 @@ def _activities(
     cluster: Cluster,
     streams: Sequence[Stream],
     members: Mapping[tuple[str, int], tuple[int, ...]],
-    played: frozenset[int],
+    folding: Folding,
 ) -> dict[tuple[Collective | Transfer, int], Activity]:
-    """What each collective and transfer does to the wires of the ranks that are played; groups share one activity."""
+    """What each collective and transfer does to the wires that are played; groups share one activity."""
     collectives: dict[tuple[Collective, tuple[int, ...]], Activity] = {}
     activities: dict[tuple[Collective | Transfer, int], Activity] = {}
     for rank, block in different_blocks(streams):
         for instruction in block:
             if isinstance(instruction, Transfer):
-                activities[instruction, rank] = send(cluster, rank, instruction.peer, instruction.nbytes)
+                message = send(cluster, rank, instruction.peer, instruction.nbytes)
+                activities[instruction, rank] = seen_by(folding, message, (instruction.peer, rank))
             elif isinstance(instruction, Collective):
                 key = instruction, members[instruction.group, rank]
                 if key not in collectives:
                     whole = COLLECTIVES[instruction.operation](cluster, key[1], instruction.nbytes)
-                    collectives[key] = seen_by(whole, played)
+                    collectives[key] = seen_by(folding, whole, (instruction.group, rank))
                 activities[instruction, rank] = collectives[key]
     return activities
-
-
-def seen_by(activity: Activity, played: Container[int]) -> Activity:
-    """The wires of folded ranks are as full as those of the ranks that stand for them, and need not be played."""
-    return Activity(latency=activity.latency, loads=tuple(load for load in activity.loads if load[0].number in played))

@@ -29,8 +29,9 @@ ALLOCATOR_RESERVE = 0.05
 class MemoryUse:
     """Bytes on every rank of one pipeline rank at its worst moment, by what they hold.
 
-    `recomputation` is the one layer whose activations are made again while its gradients are; `logits` what the head
-    keeps; `buffers` the messages of the pipeline.
+    Weights, gradients and optimizer count every expert. `recomputation` is the one layer (the largest) whose
+    activations are made again while its gradients are; `logits` what the head keeps; `buffers` the messages of the
+    pipeline.
     """
 
     weights: float
@@ -59,20 +60,19 @@ def memory_use(context: Context, plan: Plan) -> tuple[MemoryUse, ...]:
     """Peak bytes of every pipeline rank."""
     stages = stage_of_model.stages(context, plan)
     schedule = actions_of(plan.schedule, plan.pp, plan.vpp, plan.num_microbatches)
-    return tuple(_of_rank(context, plan, stages, actions, rank) for rank, actions in enumerate(schedule))
+    kept = {stage: _kept(context, stage) for stage in set(stages)}
+    held = (max(_in_flight(actions, [kept[stage] for stage in stages]), key=sum) for actions in schedule)
+    return tuple(_of_rank(context, plan, stages[rank :: plan.pp], *most) for rank, most in enumerate(held))
 
 
-def _of_rank(context: Context, plan: Plan, stages: Sequence[Stage], actions: Sequence[Action], rank: int) -> MemoryUse:
-    own = stages[rank :: plan.pp]
+def _of_rank(context: Context, plan: Plan, own: Sequence[Stage], activations: float, logits: float) -> MemoryUse:
     count = sum(stage_of_model.parameters(context, stage) for stage in own)
-    held = list(_in_flight(actions, [_kept(context, stage) for stage in stages]))
-    activations, logits = max(held, key=sum)
     return MemoryUse(
         weights=float(ELEMENT * count),
         gradients=float(context.framework.gradient_nbytes * count),
         optimizer=OPTIMIZER_NBYTES * count / (plan.dp if plan.zero else 1),
         activations=activations,
-        recomputation=_recomputed(context),
+        recomputation=_recomputed(context, own),
         logits=logits,
         buffers=2 * stage_of_model.message_nbytes(context) if plan.pp > 1 else 0.0,
     )
@@ -94,6 +94,10 @@ def _in_flight(actions: Sequence[Action], kept: Sequence[tuple[float, float]]) -
         yield activations, logits
 
 
-def _recomputed(context: Context) -> float:
-    """What a layer keeps without recomputation beyond what it keeps with it."""
-    return layers.saved_nbytes(replace(context, recompute="none")) - layers.saved_nbytes(context)
+def _recomputed(context: Context, own: Sequence[Stage]) -> float:
+    """What a layer keeps without recomputation beyond what it keeps with it: the layer for which that is the most."""
+    different = [replace(context, kind=kind) for kind in {kind for stage in own for kind in stage.kinds}]
+    return max(
+        (layers.saved_nbytes(replace(one, recompute="none")) - layers.saved_nbytes(one) for one in different),
+        default=0.0,
+    )

@@ -12,6 +12,7 @@ from typing import Literal
 
 from sim.models import Transformer
 from sim.models.flops import Recompute as Recompute
+from sim.models.transformer import layer_kinds
 from topologies.document import InputError
 from topologies.hardware import Cluster
 
@@ -128,11 +129,20 @@ def check(plan: Plan, model: Transformer, cluster: Cluster, seq_len: int) -> Non
 
 
 def tensor_problems(tp: int, model: Transformer) -> Iterator[str]:
-    """What of the model `tp` does not divide: heads, key and value heads, the MLP's width."""
-    widths = {"num_heads": model.num_heads, "num_kv_heads": model.num_kv_heads, "ffn": model.ffn}
+    """What of the model `tp` does not divide: heads, key and value heads, the widths of its MLPs."""
+    widths = tensor_widths(model)
     for name, width in widths.items():
         if width % tp:
             yield f"tp={tp} does not divide {name}={width} of {model.name}; use {divisors(math.gcd(*widths.values()))}"
+
+
+def tensor_widths(model: Transformer) -> dict[str, int]:
+    """What tensor parallelism cuts, by its name in a model file. Latent attention has no key and value heads to cut."""
+    kv_heads = {} if model.mla else {"num_kv_heads": model.num_kv_heads}
+    is_dense = any(not kind.has_experts for kind in layer_kinds(model))
+    dense = {"ffn": model.ffn} if is_dense else {}
+    experts = {"moe.ffn": model.moe.ffn, "moe.shared_ffn": model.moe.shared_ffn} if model.moe else {}
+    return {"num_heads": model.num_heads} | kv_heads | dense | experts
 
 
 def multiples_around(number: int, unit: int) -> str:
@@ -164,6 +174,18 @@ def _cluster_problems(plan: Plan, cluster: Cluster) -> Iterator[str]:
     if plan.num_gpus > cluster.num_gpus:
         product = f"tp x pp x dp = {plan.tp} x {plan.pp} x {plan.dp} = {plan.num_gpus} GPUs"
         yield f"{product}, but {cluster.name} has {cluster.num_gpus}; use fewer, or more nodes"
+    elif cluster.is_mixed:
+        yield from _unequal_groups(plan, cluster)
+
+
+def _unequal_groups(plan: Plan, cluster: Cluster) -> Iterator[str]:
+    """tp groups on different kinds of GPU: each would wait for its slowest in every layer, and all are costed alike."""
+    for first in itertools.accumulate(pool.num_gpus for pool in cluster.pools[:-1]):
+        start = first // plan.tp * plan.tp
+        if first % plan.tp and first < plan.num_gpus and cluster.gpu_at(start) != cluster.gpu_at(first):
+            kinds = f"{cluster.gpu_at(start).name} and {cluster.gpu_at(first).name}"
+            group = f"ranks {start} to {start + plan.tp - 1} are one tp group on unequal GPUs, {kinds}"
+            yield f"tp={plan.tp}: {group}, which is not supported yet; use a tp that divides {first}"
 
 
 def _sequence_problems(plan: Plan, model: Transformer, seq_len: int) -> Iterator[str]:

@@ -47,11 +47,18 @@ class Repeat(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """What a span was: its name, its category, and for a block put in one piece the fraction of each key within."""
+    """What a span was: its name, its category, and for a block put in one piece the fraction of each key within.
+
+    Of communication also the operation ("send" for a message), the group that meets, and the bytes as nccl-tests counts
+    them.
+    """
 
     name: str
     category: str
     parts: tuple[tuple[str, float], ...] = ()
+    operation: str = ""
+    group: str = ""
+    nbytes: float = 0.0
 
     @property
     def is_stall(self) -> bool:

@@ -3,11 +3,10 @@
 The plan is the first that fits in memory; the timeline's breakdown, rates and memory make the report.
 """
 
-import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from sim import limits
+from sim import limits, price
 from sim import timeline as timelines
 from sim.critical_path import critical_path
 from sim.default_plan import PartialPlan, options
@@ -21,9 +20,9 @@ from sim.memory import ALLOCATOR_RESERVE, MemoryUse, memory_use
 from sim.models import Transformer
 from sim.models.flops import hardware_flops, model_flops
 from sim.plan import Plan, check
-from sim.scenario import Scenario, with_plan
+from sim.scenario import Scenario, command, described, with_plan
 from sim.timeline import Timeline
-from sim.workload import TrainingStep
+from sim.workload import TrainingRun, TrainingStep
 from topologies.document import Infeasible, InputError
 from topologies.fabric import nic_of
 from topologies.hardware import Cluster
@@ -79,8 +78,18 @@ def run_scenario(scenario: Scenario, *, detail: Detail | None = None) -> Trainin
         detail = "layer" if limits.is_too_long(plan, model, cluster, detail) else detail
     limits.check_play(plan, model, cluster, detail)
     timeline = simulate_training(model, cluster, plan, step, framework, detail=detail)
-    command = _command(scenario, plan, detail)
-    return summarize(timeline, model, cluster, plan, step, framework, command)
+    said = with_plan(scenario, plan)
+    return summarize(
+        timeline,
+        model,
+        cluster,
+        plan,
+        step,
+        framework,
+        run=scenario.run,
+        scenario=described(said),
+        command=command(said, detail),
+    )
 
 
 def choose_plan(
@@ -98,9 +107,10 @@ def choose_plan(
     needs = {}
     short = [plan for plan in plans if not limits.is_long_schedule(plan)]
     for plan in short:
-        needs[plan] = max(use.reserved for use in memory_use(_context(model, cluster, plan, step, framework), plan))
-        if needs[plan] <= cluster.gpu.memory_nbytes:
+        uses = memory_use(_context(model, cluster, plan, step, framework), plan)
+        if not _overfull(uses, cluster, plan):
             return plan
+        needs[plan] = max(use.reserved for use in uses)
     for plan in plans:
         limits.check_schedule(plan)
     least = min(needs, key=lambda plan: needs[plan])
@@ -109,20 +119,9 @@ def choose_plan(
     raise Infeasible(_nothing_fits(least, needs[least], len(plans), model, cluster, num_gpus))
 
 
-def _command(scenario: Scenario, plan: Plan, detail: Detail) -> str:
-    """The command line that gives this result again."""
-    said = asdict(plan) | {"seq_len": scenario.step.seq_len, "precision": scenario.step.precision}
-    said |= {"framework": scenario.framework.name, "detail": detail}
-    words = ["shardsim", "train", scenario.model_reference, scenario.cluster_reference, "--gpus", str(plan.num_gpus)]
-    for name, value in said.items():
-        flag = name.replace("_", "-")
-        words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
-    return shlex.join(words)
-
-
 def _nothing_fits(least: Plan, need: float, num_plans: int, model: Transformer, cluster: Cluster, num_gpus: int) -> str:
     closest = f"the smallest, tp={least.tp} pp={least.pp} dp={least.dp} recompute={least.recompute}"
-    room = f"{need / GIB:.1f} GiB of {cluster.gpu.memory_nbytes / GIB:.1f} GiB on a rank"
+    room = f"{need / GIB:.1f} GiB of {min(_room(cluster, least)) / GIB:.1f} GiB on a rank"
     tried = f"none of {num_plans} plans of {model.name} on {num_gpus} GPUs of {cluster.name} fits"
     return f"{tried}: {closest}, needs {room}; use more GPUs, a shorter sequence, or a smaller micro-batch"
 
@@ -157,13 +156,17 @@ def summarize(
     plan: Plan,
     step: TrainingStep,
     framework: Framework,
+    *,
+    run: TrainingRun = TrainingRun(),  # noqa: B008 - it is frozen
+    scenario: Mapping[str, object] | None = None,
     command: str = "",
 ) -> TrainingReport:
-    """What a played step comes to, with the memory that it needs."""
+    """What a played step comes to, with the memory and the money that it needs; the last two are what it was told."""
+    bill = price.bill(timeline.duration, plan.global_batch * step.seq_len, run, cluster, plan.num_gpus)
     uses = memory_use(_context(model, cluster, plan, step, framework), plan)
     shares = timelines.breakdown(timeline)
     return TrainingReport(
-        scenario=_described(model, cluster, plan, step, framework),
+        scenario=scenario or {},
         model=model,
         cluster=cluster,
         plan=plan,
@@ -174,23 +177,24 @@ def summarize(
             "breakdown": shares,
             "peak_memory_gib": [use.total / GIB for use in uses],
             "peak_reserved_gib": [use.reserved / GIB for use in uses],
-            "fits": all(use.reserved <= cluster.gpu.memory_nbytes for use in uses),
+            "fits": not _overfull(uses, cluster, plan),
             "interval": {"p10_s": None, "p50_s": timeline.duration, "p90_s": None},
             "parameters": _origins(shares, cluster),
+            **bill.result,
         },
         memory=tuple(use.by_holding() for use in uses),
-        memory_capacity_gib=cluster.gpu.memory_nbytes / GIB,
+        memory_capacity_gib=min(_room(cluster, plan)) / GIB,
         rank_busy=_busy_by_pipeline_rank(timeline, plan),
         critical_path=critical_path(timeline),
         timeline=timeline,
-        notes=_notes(uses, cluster, plan, framework),
+        notes=(*_notes(uses, cluster, plan, framework), *bill.notes),
     )
 
 
 def _context(model: Transformer, cluster: Cluster, plan: Plan, step: TrainingStep, framework: Framework) -> Context:
-    if step.precision not in cluster.gpu.peak_flops:
-        known = ", ".join(cluster.gpu.peak_flops)
-        raise InputError(f"{cluster.gpu.name} has no {step.precision}; use one of {known}")
+    for gpu in cluster.gpus_between(0, plan.num_gpus - 1):
+        if step.precision not in gpu.peak_flops:
+            raise InputError(f"{gpu.name} has no {step.precision}; use one of {', '.join(gpu.peak_flops)}")
     return Context(
         model=model,
         gpu=cluster.gpu,
@@ -208,7 +212,7 @@ def _rates(duration: float, model: Transformer, cluster: Cluster, plan: Plan, st
     """Times and rates of a step; utilisation is against the dense peak of the precision of the large products."""
     tokens = plan.global_batch * step.seq_len
     per_gpu = 1 / (duration * plan.num_gpus)
-    peak = cluster.gpu.peak_flops[step.precision]
+    peak = _mean_peak(cluster, plan, step)
     useful = model_flops(model, plan.global_batch, step.seq_len) * per_gpu
     causal = model_flops(model, plan.global_batch, step.seq_len, causal=True) * per_gpu
     executed = hardware_flops(model, plan.global_batch, step.seq_len, plan.recompute) * per_gpu
@@ -222,6 +226,26 @@ def _rates(duration: float, model: Transformer, cluster: Cluster, plan: Plan, st
         "mfu_causal": causal / peak,
         "hfu": executed / peak,
     }
+
+
+def _mean_peak(cluster: Cluster, plan: Plan, step: TrainingStep) -> float:
+    """Dense FLOP/s of a GPU in the step's precision, the mean over the GPUs used."""
+    if not cluster.is_mixed:
+        return cluster.gpu.peak_flops[step.precision]
+    return sum(cluster.gpu_at(rank).peak_flops[step.precision] for rank in range(plan.num_gpus)) / plan.num_gpus
+
+
+def _room(cluster: Cluster, plan: Plan) -> list[float]:
+    """Bytes of memory for each pipeline rank: those of the smallest GPU that it stands on."""
+    stage = plan.tp * plan.dp
+    ranks = (cluster.gpus_between(first, first + stage - 1) for first in range(0, plan.num_gpus, stage))
+    return [min(gpu.memory_nbytes for gpu in gpus) for gpus in ranks]
+
+
+def _overfull(uses: tuple[MemoryUse, ...], cluster: Cluster, plan: Plan) -> list[int]:
+    """The pipeline ranks that need more memory than they have."""
+    room = _room(cluster, plan)
+    return [rank for rank, use in enumerate(uses) if use.reserved > room[rank]]
 
 
 def _origins(shares: Mapping[str, float], cluster: Cluster) -> dict[str, float]:
@@ -248,41 +272,18 @@ def _busy_by_pipeline_rank(timeline: Timeline, plan: Plan) -> tuple[Mapping[str,
     return tuple({key: part / count for key, part in one.items()} for one, count in zip(sums, counts, strict=True))
 
 
-def _described(
-    model: Transformer, cluster: Cluster, plan: Plan, step: TrainingStep, framework: Framework
-) -> dict[str, object]:
-    """The scenario as it was run, in the names of a scenario file."""
-    degrees = asdict(plan)
-    batch = {"global": degrees.pop("global_batch"), "micro": degrees.pop("micro_batch"), "seq_len": step.seq_len}
-    return {
-        "kind": "training",
-        "model": model.name,
-        "cluster": cluster.name,
-        "gpus": plan.num_gpus,
-        "plan": degrees,
-        "batch": batch,
-        "precision": step.precision,
-        "framework": framework.name,
-    }
-
-
 def _notes(uses: tuple[MemoryUse, ...], cluster: Cluster, plan: Plan, framework: Framework) -> tuple[str, ...]:
     """What the figures rest on, in sentences."""
-    node, nic, shared = cluster.node, nic_of(cluster.node), shares_wires(plan, cluster)
-    over = [rank for rank, use in enumerate(uses) if use.reserved > cluster.gpu.memory_nbytes]
-    worst = max(uses, key=lambda use: use.reserved)
+    shared = shares_wires(plan, cluster)
+    over, room = _overfull(uses, cluster, plan), _room(cluster, plan)
+    worst = max(over or range(plan.pp), key=lambda rank: uses[rank].reserved - room[rank])
     out_of_memory = (
-        f"Out of memory on pipeline rank {', '.join(map(str, over[:8]))}: {worst.reserved / GIB:.1f} GiB needed of "
-        f"{cluster.gpu.memory_nbytes / GIB:.1f} GiB; use more tp or pp, more recomputation, or a smaller micro-batch.",
+        f"Out of memory on pipeline rank {', '.join(map(str, over[:8]))}: {uses[worst].reserved / GIB:.1f} GiB needed "
+        f"of {room[worst] / GIB:.1f} GiB; use more tp or pp, more recomputation, or a smaller micro-batch.",
     )
     return (
         *(out_of_memory if over else ()),
         "No prediction interval yet: the parameters are data-sheet values and published achievable rates, not fits.",
-        f"GEMM reaches {node.gpu.fit['gemm_efficiency']:.0%} of peak: {node.gpu.fit.sources['gemm_efficiency']}.",
-        f"HBM reaches {node.gpu.fit['memory_efficiency']:.0%}: {node.gpu.fit.sources['memory_efficiency']}.",
-        f"{node.scale_up.name} reaches {node.scale_up.fit['bandwidth_efficiency']:.0%}: "
-        f"{node.scale_up.fit.sources['bandwidth_efficiency']}.",
-        f"{nic.name} reaches {nic.fit['bandwidth_efficiency']:.0%}: {nic.fit.sources['bandwidth_efficiency']}.",
         f"Software as of {framework.description}; gradients are summed after the backward pass, not beside it.",
         f"Memory reserved is taken as {ALLOCATOR_RESERVE:.0%} above what is allocated, an assumption.",
         "Clocks under a power limit, stragglers and data loading are not modelled yet: "

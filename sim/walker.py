@@ -81,9 +81,9 @@ class Labels:
     def __init__(self) -> None:
         self._numbers: dict[Label, int] = {BUBBLE_LABEL: 0}
 
-    def number(self, name: str, category: str, parts: tuple[tuple[str, float], ...] = ()) -> int:
+    def number(self, label: Label) -> int:
         """The number of the label, a new one where it is new."""
-        return self._numbers.setdefault(Label(name=name, category=category, parts=parts), len(self._numbers))
+        return self._numbers.setdefault(label, len(self._numbers))
 
     def all(self) -> tuple[Label, ...]:
         """All labels, by their number."""
@@ -124,7 +124,8 @@ class Compiler:
     def _operation(self, instruction: Compute | Collective | Transfer | Record | Wait, stream: Stream) -> Operation:
         match instruction:
             case Compute(name=name, duration=duration, category=category, parts=parts):
-                return COMPUTE, self.labels.number(name, category, _fractions(parts)), duration, 0, _NO_FLOW
+                label = self.labels.number(Label(name=name, category=category, parts=_fractions(parts)))
+                return COMPUTE, label, duration, 0, _NO_FLOW
             case Wait(flag=flag):
                 return WAIT, 0, 0.0, self._flag(stream.rank, flag), _NO_FLOW
             case Record(flag=flag):
@@ -142,8 +143,8 @@ class Compiler:
         """The label of the span on its own stream; on the compute stream, communication is exposed as it stands."""
         exposed = f"exposed_{instruction.axis}"
         category = exposed if stream.name == "compute" else instruction.axis
-        label = self.labels.number(instruction.name, category)
-        self.exposed[label] = self.labels.number(f"{WAIT_FOR}{instruction.axis}", exposed)
+        label = self.labels.number(_communicating(instruction, category))
+        self.exposed[label] = self.labels.number(Label(name=f"{WAIT_FOR}{instruction.axis}", category=exposed))
         return label
 
     def _flag(self, rank: int, flag: str) -> int:
@@ -157,7 +158,7 @@ class Compiler:
         return flow
 
     def _new_flow(self, activity: Activity) -> Flow:
-        busiest = max((nbytes for _, nbytes in activity.loads), default=0.0)
+        busiest = activity.nbytes
         usage = tuple(
             (self.wires.setdefault(wire, len(self.wires)), nbytes / busiest)
             for wire, nbytes in activity.loads
@@ -167,6 +168,15 @@ class Compiler:
             (capacity(self._cluster, w) * busiest / nbytes for w, nbytes in activity.loads if nbytes), default=1.0
         )
         return Flow(latency=activity.latency, nbytes=busiest, usage=usage, speed=speed)
+
+
+def _communicating(instruction: Collective | Transfer, category: str) -> Label:
+    operation, group = (
+        (instruction.operation, instruction.group)
+        if isinstance(instruction, Collective)
+        else ("send", instruction.axis)
+    )
+    return Label(name=instruction.name, category=category, operation=operation, group=group, nbytes=instruction.nbytes)
 
 
 def _keys(stream: Stream, num_flags: int) -> list[int]:

@@ -1,9 +1,10 @@
-"""What is asked of the cluster: a training step."""
+"""What is asked of the cluster: a training step, and the run that is made of such steps."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 Precision = Literal["bf16", "fp16"]
+Price = float | Literal["on-demand", "reserved"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
@@ -16,3 +17,11 @@ class TrainingStep:
 
     seq_len: int
     precision: Precision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRun:
+    """All steps of a training: the tokens it sees, and dollars per GPU-hour, or which list price; None is not said."""
+
+    tokens: int | None = None
+    price: Price | None = None

@@ -18,7 +18,7 @@ from sim.schedules import SCHEDULES, Action
 from sim.timeline import Timeline
 from sim.training import simulate_training
 from sim.workload import TrainingStep
-from topologies.fabric import route
+from topologies.fabric import Wire
 from topologies.hardware import Cluster, Fit, Gpu, Link, Network, Node, Pool
 
 Part = tuple[str, str, int, int, int, float, float]
@@ -103,7 +103,8 @@ def pipeline(
             if 0 <= after <= last:
                 peer = first_rank + after % num_ranks
                 send = Transfer(name=f"send {kind}", axis="pp", peer=peer, flag=f"input {kind}{after}", nbytes=nbytes)
-                loads = tuple((wire, nbytes) for wire in route(toy(64), rank, peer)) if nbytes else ()
+                wires = Wire("nvlink", "out", rank), Wire("nvlink", "in", peer)
+                loads = tuple((wire, nbytes) for wire in wires) if nbytes else ()
                 activities[send, rank] = Activity(latency=latency, loads=loads)
                 gone = (f"sent {kind}{stage}",) if sender_waits else ()
                 block = (*block, Record(f"output {kind}{stage}"), *map(Wait, gone))

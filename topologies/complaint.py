@@ -4,23 +4,44 @@ A validator may find many errors; people can use one. An unknown field comes fir
 one; of the branches of a union the one that got deepest is the one that was meant.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, get_args
 
-from topologies.document import Document, Location, Value, closest, shorten
+from topologies.document import Document, InputError, Location, Value, closest, error_at, shorten
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
     from pydantic_core import ErrorDetails
 
+# What the validator's kinds of error are called here; the names in braces are those of its bounds.
+_IN_WORDS = {
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text",
+    "list_type": "must be a list, such as [4, 4]",
+    "greater_than_equal": "must be {ge} or more",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be {le} or less",
+    "less_than": "must be less than {lt}",
+    "literal_error": "must be {expected}",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have {max_length} letters or fewer",
+    "too_short": "must have {min_length} or more entries",
+    "too_long": "must have {max_length} or fewer entries",
+}
 
-def describe(error: "ValidationError", document: Document, model: "type[BaseModel]") -> str:
-    """The message about the one error that is most worth telling."""
+
+def describe(error: "ValidationError", document: Document, model: "type[BaseModel]") -> InputError:
+    """The one error that is most worth telling."""
     worst = _worst(error.errors(include_url=False))
     location = _in_data(worst["loc"], document.data, worst["type"] == "missing")
-    line = _line(location, document)
-    where = f"{document.name}:{line}" if line else document.name
-    field = ".".join(str(part) for part in location)
-    return f"{where}: {field + ': ' if field else ''}{_complaint(worst, location, model)}"
+    return error_at(document, location, _complaint(worst, location, model))
 
 
 def _worst(errors: "list[ErrorDetails]") -> "ErrorDetails":
@@ -44,8 +65,20 @@ def _complaint(error: "ErrorDetails", location: Location, model: "type[BaseModel
         return error["msg"].removeprefix("Value error, ")
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"should be a mapping of fields, such as 'name: value', got {shorten(value)}"
+    if kind in _IN_WORDS:
+        return f"{_IN_WORDS[kind].format(**_numbers(error.get('ctx', {})))}, got {_shown(value)}"
     message = error["msg"][:1].lower() + error["msg"][1:]
-    return f"{message}, got {shorten(value)}"
+    return f"{message}, got {_shown(value)}"
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else shorten(value)
+
+
+def _numbers(context: Mapping[str, object]) -> dict[str, object]:
+    """The bounds in an error, with the commas that make 10,000,000 readable."""
+    numbers = {name: bound for name, bound in context.items() if isinstance(bound, (int, float))}
+    return {**context, **{name: f"{bound:,}".removesuffix(".0") for name, bound in numbers.items()}}
 
 
 def _in_data(location: Location, data: Value, is_missing: bool) -> Location:
@@ -60,14 +93,6 @@ def _in_data(location: Location, data: Value, is_missing: bool) -> Location:
             continue
         kept.append(part)
     return tuple(kept)
-
-
-def _line(location: Location, document: Document) -> int | None:
-    """The line of the value, or of the innermost thing around it that has one."""
-    for end in range(len(location), 0, -1):
-        if location[:end] in document.lines:
-            return document.lines[location[:end]]
-    return None
 
 
 def _fields(model: "type[BaseModel]", location: Location) -> list[str]:

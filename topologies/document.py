@@ -77,7 +77,7 @@ def parse(text: str, name: str) -> Document:
 def validate(document: Document, model: "type[Model]") -> "Model":
     """The document as an instance of a pydantic model (which should forbid extra fields).
 
-    Raises InputError about one field: `file.yaml:12: plan.tp: input should be ..., got -3`.
+    Raises InputError about one field: `file.yaml:12: plan.tp: must be 1 or more, got -3`.
     """
     from pydantic import ValidationError
 
@@ -86,7 +86,41 @@ def validate(document: Document, model: "type[Model]") -> "Model":
     except ValidationError as error:
         from topologies.complaint import describe
 
-        raise InputError(describe(error, document, model)) from None
+        raise describe(error, document, model) from None
+
+
+def error_at(document: Document, location: Location, message: str) -> InputError:
+    """An error about one place of a document: `file.yaml:12: pools.0.gpu: message`.
+
+    The line is that of the value, or of the innermost thing around it that has one.
+    """
+    around = (location[:end] for end in range(len(location), 0, -1))
+    line = next((document.lines[place] for place in around if place in document.lines), None)
+    where = f"{document.name}:{line}" if line else document.name
+    return InputError(": ".join(filter(None, (where, ".".join(map(str, location)), message))))
+
+
+def _scalar(text: str) -> Value:
+    """A plain scalar by the core schema of YAML 1.2; ValueError for a number that is not finite or absurdly long."""
+    if _NULL.fullmatch(text):
+        return None
+    if _BOOL.fullmatch(text):
+        return text.lower() == "true"
+    if _NOT_FINITE.fullmatch(text):
+        raise ValueError(f"{text} is not a finite number")
+    if not (_INTEGER.fullmatch(text) or _FLOAT.fullmatch(text)):
+        return text
+    return _number(text)
+
+
+def _number(text: str) -> int | float:
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"a number of {len(text)} characters; write it as 1.5e12")
+    if _INTEGER.fullmatch(text):
+        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+    if math.isinf(float(text)):
+        raise ValueError(f"{text} is too large for a number")
+    return float(text)
 
 
 def closest(word: str, known: Sequence[str]) -> str:
@@ -250,26 +284,10 @@ class _Builder:
             raise self.error(line, f"more than {MAX_VALUES} values; a file of this kind holds a few hundred")
 
     def _resolve(self, text: str, line: int) -> Value:
-        """A plain scalar by the core schema of YAML 1.2."""
-        if _NULL.fullmatch(text):
-            return None
-        if _BOOL.fullmatch(text):
-            return text.lower() == "true"
-        if _NOT_FINITE.fullmatch(text):
-            raise self.error(line, f"{text} is not a finite number")
-        if not (_INTEGER.fullmatch(text) or _FLOAT.fullmatch(text)):
-            return text
-        return self._number(text, line)
-
-    def _number(self, text: str, line: int) -> int | float:
-        if len(text) > _MAX_DIGITS:
-            raise self.error(line, f"a number of {len(text)} characters; write it as 1.5e12")
-        if _INTEGER.fullmatch(text):
-            return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-        number = float(text)
-        if not math.isfinite(number):
-            raise self.error(line, f"{text} is too large for a number")
-        return number
+        try:
+            return _scalar(text)
+        except ValueError as error:
+            raise self.error(line, str(error)) from None
 
     def _join_surrogates(self, text: str, line: int) -> str:
         """JSON writes characters beyond 16 bits as two escapes; put them together."""

@@ -96,8 +96,8 @@ class Network:
 
     'rail-optimised': NIC n of `nodes_per_leaf` nodes shares leaf switch n; 'fat-tree': all NICs of `nodes_per_leaf`
     nodes share one. Leaves meet in spines, with 1/`oversubscription` of the bandwidth below the leaf; `nodes_per_leaf`
-    0 is one leaf for all. 'torus': nodes are points of a grid of `torus` sizes, with a wire to each neighbour, closed
-    to rings.
+    0 is one leaf for all. 'torus': nodes are points of a grid of `torus` sizes, closed to rings; the bandwidth of a
+    node's NICs is dealt evenly to wires to its neighbours.
     """
 
     wiring: Wiring
@@ -161,12 +161,19 @@ class Cluster:
 
     def pool_of(self, gpu: int) -> int:
         """The index of the pool that a GPU is in."""
-        return bisect_right(self._first_gpus, gpu) - 1 if self.is_mixed else 0
+        return bisect_right(self._first_gpus, gpu) - 1 if len(self.pools) > 1 else 0
 
     def node_of(self, gpu: int) -> int:
         """The number of the node that holds a GPU."""
+        if len(self.pools) == 1:
+            return gpu // self.pools[0].node.num_gpus
         pool = self.pool_of(gpu)
         return self._first_nodes[pool] + (gpu - self._first_gpus[pool]) // self.pools[pool].node.num_gpus
+
+    def first_gpu(self, node: int) -> int:
+        """The first GPU of a node; a number beyond the last node is counted on in the last pool."""
+        pool = bisect_right(self._first_nodes, node) - 1
+        return self._first_gpus[pool] + (node - self._first_nodes[pool]) * self.pools[pool].node.num_gpus
 
     def slot_of(self, gpu: int) -> int:
         """The place of a GPU within its node."""
@@ -180,6 +187,10 @@ class Cluster:
     def gpu_at(self, gpu: int) -> Gpu:
         """What kind of GPU stands at a rank."""
         return self.node_at(gpu).gpu
+
+    def gpus_between(self, first: int, last: int) -> tuple[Gpu, ...]:
+        """The kinds of GPU that stand at the ranks from `first` to `last`, both included, pool by pool."""
+        return tuple(pool.node.gpu for pool in self.pools[self.pool_of(first) : self.pool_of(last) + 1])
 
     def route(self, source: int, target: int) -> "tuple[Wire, ...]":
         """The wires that a message takes from one GPU to another, in order; see topologies/fabric.py."""

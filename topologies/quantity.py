@@ -16,10 +16,13 @@ KILO, MEGA, GIGA, TERA, PETA = 1e3, 1e6, 1e9, 1e12, 1e15
 KB, MB, GB, TB = KILO, MEGA, GIGA, TERA
 KIB, MIB, GIB, TIB = 2.0**10, 2.0**20, 2.0**30, 2.0**40
 MILLISECOND, MICROSECOND, NANOSECOND = 1e-3, 1e-6, 1e-9
+HOUR, DAY = 3600.0, 86400.0
 BITS_PER_BYTE = 8
 SMALLEST, LARGEST = 1e-15, 1e30
 
 Unit = Literal["B", "B/s", "s", "FLOP/s", "W"]
+
+_COUNTS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
 class _Dimension(NamedTuple):
@@ -67,6 +70,33 @@ def parse(text: object, unit: Unit) -> float:
         raise InputError(f"{shorten(text)} is not a {dimension.noun}; {fix}")
     amount = float(Decimal(found[1]) * Decimal(repr(dimension.factors[found[2]])))
     return _positive(amount, shorten(text), dimension.noun)
+
+
+def example(unit: Unit) -> str:
+    """How an amount of that unit may be written: '450 GB/s'."""
+    return _DIMENSIONS[unit].example
+
+
+def count(text: object) -> int:
+    """A whole number, with K, M, B (10^9) or T behind it: count("1.5T") == 1_500_000_000_000.
+
+    Raises InputError unless `text` is such a number, positive and at most 1e30.
+    """
+    found = _QUANTITY.fullmatch(str(text).strip())
+    suffix = (found[2] or "").upper().replace("G", "B") if found else ""
+    if found is None or isinstance(text, bool) or suffix not in _COUNTS:
+        raise InputError(f"{shorten(text)} is not a number of things; write for example 300B or 15T")
+    amount = Decimal(found[1]) * _COUNTS[suffix]
+    _positive(float(amount), shorten(text), "number")
+    if amount != int(amount):
+        raise InputError(f"{shorten(text)} is not a whole number; write for example 300B or 15T")
+    return int(amount)
+
+
+def count_text(number: int) -> str:
+    """A whole number as `count` reads it, exactly, as short as it can be: '15T', '1500B'."""
+    suffix = max((suffix for suffix, factor in _COUNTS.items() if number % factor == 0), key=lambda key: _COUNTS[key])
+    return f"{number // _COUNTS[suffix]}{suffix}"
 
 
 def seconds(time: float) -> str:

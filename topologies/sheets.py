@@ -1,209 +1,214 @@
-"""What a data sheet may say, in the catalogue and in a user's file alike: the schemas, and what they become.
+"""What a data sheet may say, in the catalogue and in a user's file alike, and the JSON Schema of it for editors.
 
 Figures are text with a unit, and `sources` says for each figure where it was read. `achievable` holds the parameters of
 the part's Fit, which start from published fractions (origin "datasheet") until a calibration lies over them.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
-from topologies.document import Document, InputError, validate
-from topologies.hardware import Cluster, Fit, Gpu, Layout, Link, Network, Node, Pool, Wiring
-from topologies.quantity import Unit, parse
+from topologies import catalogue, parts
+from topologies.document import Document, Value, error_at, validate
+from topologies.hardware import Cluster, Gpu, Link, Wiring
+from topologies.quantity import Unit, example, parse
+from topologies.wiring import problems
+
+Kind = Literal["gpu", "link", "cluster"]
 
 
-def _in_unit(unit: Unit) -> BeforeValidator:
+def _checked(unit: Unit) -> BeforeValidator:
     return BeforeValidator(lambda text: parse(text, unit))
 
 
-Size = Annotated[float, _in_unit("B")]
-Bandwidth = Annotated[float, _in_unit("B/s")]
-Time = Annotated[float, _in_unit("s")]
-Rate = Annotated[float, _in_unit("FLOP/s")]
-Power = Annotated[float, _in_unit("W")]
+def _as_text(unit: Unit) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": r"^ *[0-9.eE+-]+ *\S+ *$", "examples": [example(unit)]})
+
+
+Size = Annotated[float, _checked("B"), _as_text("B")]
+Bandwidth = Annotated[float, _checked("B/s"), _as_text("B/s")]
+Time = Annotated[float, _checked("s"), _as_text("s")]
+Rate = Annotated[float, _checked("FLOP/s"), _as_text("FLOP/s")]
+Power = Annotated[float, _checked("W"), _as_text("W")]
 Fraction = Annotated[float, Field(ge=0.001, le=1)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
+CountOrNone = Annotated[int, Field(ge=0, le=100_000)]
 Name = Annotated[str, Field(min_length=1, max_length=80)]
 Precision = Literal["fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "fp6", "fp4", "int8", "int4"]
 
-Sheet = TypeVar("Sheet")
-Part = TypeVar("Part")
+Title = Annotated[Name, Field(description="What it is called in results.")]
+Aliases = Annotated[list[Name], Field(description="Other spellings of the name.")]
+Sources = Annotated[dict[str, str], Field(description="For each figure, by its field's name, where it was read.")]
 
 _CONFIG = ConfigDict(extra="forbid", frozen=True, strict=True)
+# The names of links that a field may well hold begin like this.
+_LINKS = {
+    "nvlink": ("nvlink",),
+    "mesh": ("infinity-fabric", "gaudi", "nvlink"),
+    "pcie": ("pcie",),
+    "socket_link": ("upi", "infinity-fabric"),
+    "bridge": ("nvlink-bridge",),
+    "nic": ("ib-", "roce-", "efa-", "tcpxo-", "ethernet-", "omni-path-", "unknown-"),
+}
 
 
 class GpuAchievable(BaseModel):
     """The parameters of a GPU's cost functions; an efficiency is a fraction of the figure on the data sheet."""
 
     model_config = _CONFIG
-    gemm_efficiency: Fraction
-    memory_efficiency: Fraction
-    kernel_latency: Time
-    flash_forward_efficiency: Fraction
-    flash_backward_efficiency: Fraction
+    gemm_efficiency: Fraction = Field(description="Best rate of a large matrix product, of the dense peak.")
+    memory_efficiency: Fraction = Field(description="Best rate of a kernel bound by memory, of memory_bandwidth.")
+    kernel_latency: Time = Field(description="Shortest kernel in a captured graph, such as '3.4 us'.")
+    flash_forward_efficiency: Fraction = Field(description="Flash attention forward, of the dense peak.")
+    flash_backward_efficiency: Fraction = Field(description="Flash attention backward, of the dense peak.")
 
 
 class GpuSheet(BaseModel):
-    """One accelerator; `memory` is what a program can use, not what the package is sold as."""
+    """One accelerator."""
 
     model_config = _CONFIG
-    name: Name
-    aliases: list[Name] = []
-    peak_flops: Annotated[dict[Precision, Rate], Field(min_length=1)]
-    memory: Size
-    memory_bandwidth: Bandwidth
-    num_sms: Count
-    l2_cache: Size
-    power_limit: Power
-    nvlink: Name | None = None
-    pcie: Name | None = None
-    achievable: GpuAchievable
-    sources: dict[str, str] = {}
+    name: Title
+    aliases: Aliases = []
+    peak_flops: Annotated[dict[Precision, Rate], Field(min_length=1)] = Field(
+        description="Dense peak rate by precision, such as {bf16: 989.4 TFLOP/s}; without sparsity."
+    )
+    memory: Size = Field(description="What a program can use, such as '79.1 GiB', a little less than is sold.")
+    memory_bandwidth: Bandwidth = Field(description="Of the memory, such as '3350 GB/s'.")
+    num_sms: Count = Field(description="Streaming multiprocessors, or compute units.")
+    l2_cache: Size = Field(description="Last cache before the memory, such as '50 MiB'.")
+    power_limit: Power = Field(description="Such as '700 W'.")
+    nvlink: Name | None = Field(default=None, description="The scale-up link that it comes with, by name.")
+    pcie: Name | None = Field(default=None, description="The PCIe link that it comes with, by name.")
+    achievable: GpuAchievable = Field(description="What it was seen to reach.")
+    sources: Sources = {}
 
 
 class LinkAchievable(BaseModel):
-    """The parameters of a link's cost functions; `launch_latency` is the fixed cost of one collective call."""
+    """The parameters of a link's cost functions."""
 
     model_config = _CONFIG
-    bandwidth_efficiency: Fraction
-    launch_latency: Time
+    bandwidth_efficiency: Fraction = Field(description="What a large message gets, of `bandwidth`.")
+    launch_latency: Time = Field(description="Fixed cost of one collective call, such as '8.4 us'.")
 
 
 class LinkSheet(BaseModel):
-    """One kind of wire; `bandwidth` is one direction's, `latency` that of one step from GPU to GPU."""
+    """One kind of wire."""
 
     model_config = _CONFIG
-    name: Name
-    aliases: list[Name] = []
-    bandwidth: Bandwidth
-    latency: Time
-    achievable: LinkAchievable
-    sources: dict[str, str] = {}
+    name: Title
+    aliases: Aliases = []
+    bandwidth: Bandwidth = Field(description="In one direction, per GPU or per NIC: '450 GB/s', or '400 Gb/s' in bits.")
+    latency: Time = Field(description="Of one step from GPU to GPU, such as '3.4 us'.")
+    achievable: LinkAchievable = Field(description="What it was seen to reach.")
+    sources: Sources = {}
 
 
 class NodeSheet(BaseModel):
-    """Equal nodes; a part is named as in the catalogue or written out in place. `nodes` is how many there are.
+    """Equal nodes; a part is named as in the catalogue or written out in place.
 
-    The way inside a node is one of `nvlink` (an NVSwitch), `mesh` (a wire to each other GPU) and `pcie` (a tree).
+    The way inside a node is one of `nvlink`, `mesh` and `pcie`; without any it is the GPU's own.
     """
 
     model_config = _CONFIG
-    gpu: Name | GpuSheet
-    gpus_per_node: Count
-    nvlink: Name | LinkSheet | None = None
-    mesh: Name | LinkSheet | None = None
-    pcie: Name | LinkSheet | None = None
-    gpus_per_switch: Count = 1
-    sockets: Count = 1
-    socket_link: Name | LinkSheet | None = None
-    bridge: Name | LinkSheet | None = None
-    nic: Name | LinkSheet | None = None
-    nics_per_node: Annotated[int, Field(ge=0, le=100_000)] = 0
-    nodes: Count
+    gpu: Name | GpuSheet = Field(description="A name, or the fields of a GPU's sheet.")
+    gpus_per_node: Count = Field(description="GPUs of one NVLink domain or box.")
+    nvlink: Name | LinkSheet | None = Field(default=None, description="Each GPU has a port of it on a switch.")
+    mesh: Name | LinkSheet | None = Field(default=None, description="Each GPU deals it out to all other GPUs.")
+    pcie: Name | LinkSheet | None = Field(default=None, description="Each GPU has a slot of it, in a PCIe tree.")
+    gpus_per_switch: Count = Field(default=1, description="In a PCIe tree: GPUs that share one way up to the socket.")
+    sockets: Count = Field(default=1, description="In a PCIe tree: processors with GPUs below them.")
+    socket_link: Name | LinkSheet | None = Field(default=None, description="In a PCIe tree: what joins the sockets.")
+    bridge: Name | LinkSheet | None = Field(default=None, description="In a PCIe tree: NVLink between slots 0-1, 2-3.")
+    nic: Name | LinkSheet | None = Field(default=None, description="The network adapter; none in a box that is alone.")
+    nics_per_node: CountOrNone = Field(default=0, description="Adapters of a node.")
+    nodes: Count = Field(description="How many nodes there are at most.")
 
 
-class ClusterSheet(NodeSheet):
-    """One kind of node, and the network that joins them."""
+class _NetworkSheet(BaseModel):
+    """A name, and the network that joins the nodes."""
 
-    name: Name
-    aliases: list[Name] = []
-    wiring: Wiring = "rail-optimised"
-    oversubscription: Annotated[float, Field(ge=1, le=1000)] = 1.0
-    nodes_per_leaf: Annotated[int, Field(ge=0, le=100_000)] = 0
-    torus: list[Count] = []
-    sources: dict[str, str] = {}
+    model_config = _CONFIG
+    name: Title
+    aliases: Aliases = []
+    wiring: Wiring = Field(default="rail-optimised", description="How the NICs are joined.")
+    oversubscription: float = Field(default=1.0, ge=1, le=1000, description="Bandwidth below a leaf, of that above it.")
+    nodes_per_leaf: CountOrNone = Field(default=0, description="Nodes below one leaf switch; 0 is one leaf for all.")
+    torus: list[Count] = Field(default=[], description="Sizes of the grid where wiring is torus, such as [4, 4, 4].")
+    sources: Sources = {}
+
+
+class ClusterSheet(_NetworkSheet, NodeSheet):
+    """Equal nodes, and the network that joins them."""
+
+
+class MixedClusterSheet(_NetworkSheet):
+    """Nodes of several kinds, counted through in this order, and the network that joins them."""
+
+    pools: Annotated[list[NodeSheet], Field(min_length=1)] = Field(description="A section for each kind of node.")
 
 
 def gpu(document: Document) -> Gpu:
     """The GPU that a document describes; InputError where it is not a sheet of one."""
-    return _gpu(validate(document, GpuSheet), document.name)
+    validate(document, GpuSheet)
+    return parts.gpu_in(document)
 
 
 def link(document: Document) -> Link:
     """The link that a document describes; InputError where it is not a sheet of one."""
-    return _link(validate(document, LinkSheet), document.name)
+    validate(document, LinkSheet)
+    return parts.link_in(document)
 
 
-def cluster(document: Document, find_gpu: Callable[[str], Gpu], find_link: Callable[[str], Link]) -> Cluster:
-    """The cluster that a document describes, its named parts found by the two functions; else InputError."""
-    sheet = validate(document, ClusterSheet)
-    network = Network(
-        wiring=sheet.wiring,
-        oversubscription=sheet.oversubscription,
-        nodes_per_leaf=sheet.nodes_per_leaf,
-        torus=tuple(sheet.torus),
-    )
-    pool = Pool(node=_node(document, sheet, find_gpu, find_link), num_nodes=sheet.nodes)
-    return Cluster(name=sheet.name, pools=(pool,), network=network)
+def cluster(document: Document) -> Cluster:
+    """The cluster that a document describes; InputError where it is not a sheet of one, or makes no sense."""
+    is_mixed = isinstance(document.data, dict) and "pools" in document.data
+    if is_mixed:
+        _refuse_both(document)
+        validate(document, MixedClusterSheet)
+    else:
+        validate(document, ClusterSheet)
+    found = parts.cluster_in(document)
+    for location, message in problems(found):
+        at = ("pools", 0, *location) if is_mixed and location[0] in NodeSheet.model_fields else location
+        raise error_at(document, at, message)
+    return found
 
 
-def _node(
-    document: Document, sheet: NodeSheet, find_gpu: Callable[[str], Gpu], find_link: Callable[[str], Link]
-) -> Node:
-    def link_of(field: str, part: str | LinkSheet | None) -> Link | None:
-        return None if part is None else _part(document, field, part, find_link, _link)
+def _refuse_both(document: Document) -> None:
+    assert isinstance(document.data, dict)
+    for field in NodeSheet.model_fields:
+        if field in document.data:
+            raise error_at(document, (field,), "beside pools nothing is said of nodes; move it into each of the pools")
 
-    ways: dict[Layout, Link | None] = {
-        "nvswitch": link_of("nvlink", sheet.nvlink),
-        "mesh": link_of("mesh", sheet.mesh),
-        "pcie": link_of("pcie", sheet.pcie),
+
+def schema(kind: Kind) -> dict[str, object]:
+    """The JSON Schema of a sheet, for editors; the names of the catalogue's parts stand in it as examples."""
+    sheets: dict[Kind, TypeAdapter[object]] = {
+        "gpu": TypeAdapter(GpuSheet),
+        "link": TypeAdapter(LinkSheet),
+        "cluster": TypeAdapter(ClusterSheet | MixedClusterSheet),
     }
-    given = [(layout, way) for layout, way in ways.items() if way is not None]
-    if len(given) != 1:
-        raise InputError(f"{document.name}: write one of nvlink, mesh and pcie: how the GPUs of a node are joined")
-    layout, scale_up = given[0]
-    return Node(
-        gpu=_part(document, "gpu", sheet.gpu, find_gpu, _gpu),
-        num_gpus=sheet.gpus_per_node,
-        layout=layout,
-        scale_up=scale_up,
-        gpus_per_switch=sheet.gpus_per_switch,
-        num_sockets=sheet.sockets,
-        socket_link=link_of("socket_link", sheet.socket_link),
-        bridge=link_of("bridge", sheet.bridge),
-        nic=link_of("nic", sheet.nic),
-        num_nics=sheet.nics_per_node,
-    )
+    made = sheets[kind].json_schema()
+    _add_examples(made)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"ShardSim {kind} sheet", **made}
 
 
-def _part(
-    document: Document,
-    field: str,
-    part: str | Sheet,
-    find: Callable[[str], Part],
-    build: Callable[[Sheet, str], Part],
-) -> Part:
-    """A part that is named, or one that is written out in place."""
-    if not isinstance(part, str):
-        return build(part, document.name)
-    try:
-        return find(part)
-    except InputError as error:
-        raise InputError(f"{document.name}:{document.lines[(field,)]}: {field}: {error}") from None
+def _add_examples(made: Value) -> None:
+    """Names of the catalogue wherever a part may be named."""
+    if isinstance(made, list):
+        for item in made:
+            _add_examples(item)
+    if not isinstance(made, dict):
+        return
+    for name, inner in made.items():
+        if isinstance(inner, dict) and name in ("gpu", *_LINKS) and "description" in inner:
+            inner["examples"] = [*_known(name)]
+        else:
+            _add_examples(inner)
 
 
-def _gpu(sheet: GpuSheet, origin: str) -> Gpu:
-    return Gpu(
-        name=sheet.name,
-        peak_flops={str(precision): rate for precision, rate in sheet.peak_flops.items()},
-        memory_nbytes=sheet.memory,
-        memory_bandwidth=sheet.memory_bandwidth,
-        num_sms=sheet.num_sms,
-        l2_nbytes=sheet.l2_cache,
-        power_limit=sheet.power_limit,
-        fit=_fit(sheet.achievable.model_dump(), sheet.sources, origin),
-        nvlink=sheet.nvlink,
-        pcie=sheet.pcie,
-    )
-
-
-def _link(sheet: LinkSheet, origin: str) -> Link:
-    fit = _fit(sheet.achievable.model_dump(), sheet.sources, origin)
-    return Link(name=sheet.name, bandwidth=sheet.bandwidth, latency=sheet.latency, fit=fit)
-
-
-def _fit(values: dict[str, float], sources: Mapping[str, str], origin: str) -> Fit:
-    """The parameters with their sources; a figure without one is as the file says."""
-    return Fit(values=values, sources={parameter: sources.get(parameter, origin) for parameter in values})
+def _known(field: str) -> list[str]:
+    """The names of the catalogue that a field may well hold."""
+    if field == "gpu":
+        return catalogue.names("gpus")
+    return [name for name in catalogue.names("links") if name.startswith(_LINKS[field])]

@@ -30,6 +30,9 @@ Kernel = Literal[
     "softmax backward",
     "mask",
     "lookup",
+    "top-k",
+    "router softmax forward",
+    "router softmax backward",
 ]
 
 NBYTES: Final[Mapping[Kernel, float]] = {
@@ -42,9 +45,9 @@ NBYTES: Final[Mapping[Kernel, float]] = {
     "dropout forward": 2 + 2 + 1,
     "dropout backward": 2 + 1 + 2,
     "bias dropout add": 2 + 2 + 2 + 1,  # one kernel: x, residual, out, mask [Megatron-LM, bias_dropout_add_fused]
-    "gelu forward": 2 + 2,
+    "gelu forward": 2 + 2,  # squared ReLU the same
     "gelu backward": 2 + 2 + 2,
-    "swiglu forward": 2 * 2 + 2,  # per element of the output: gate and up are read
+    "swiglu forward": 2 * 2 + 2,  # per element of the output: gate and up are read; GEGLU the same
     "swiglu backward": 2 + 2 * 2 + 2 * 2,
     "rotary": 2 + 2,
     # Above the diagonal nothing is read, but zeros are written [Megatron-LM, scaled_upper_triang_masked_softmax].
@@ -54,6 +57,10 @@ NBYTES: Final[Mapping[Kernel, float]] = {
     "softmax backward": 2 + 2 + 2,
     "mask": 2 + 1 + 2,
     "lookup": 2 + 2,
+    # Per score of a router [Megatron-Core, moe_utils.py, topk_softmax_with_capacity, and the loss that balances].
+    "top-k": 2 + 1,  # reads scores, writes who was chosen
+    "router softmax forward": (2 + 4) + (1 + 4),  # probabilities of all in fp32; those of the chosen, zeros elsewhere
+    "router softmax backward": (4 + 4) + (4 + 4) + 2,
 }
 """Bytes that each kernel moves per element."""
 

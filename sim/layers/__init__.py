@@ -1,5 +1,7 @@
 """A transformer layer, forward and backward, as the kernels and collectives of one tp rank for one microbatch.
 
+Its kind says whether it has experts in place of the MLP, and a window on its attention.
+
 Recomputation [Korthikanti et al. 2022]: full runs the whole layer forward again before its backward, its collectives
 too; selective runs only the attention core again, which is cheap to compute and large to keep.
 """
@@ -11,7 +13,7 @@ from sim.instructions import Collective, Compute, Instruction
 from sim.layers import attention, mlp
 from sim.layers.context import Context as Context
 from sim.layers.context import Pass as Pass
-from sim.layers.context import join, norm_parameters
+from sim.layers.context import join
 
 
 def forward(context: Context) -> Pass:
@@ -44,9 +46,9 @@ def parameters(context: Context) -> int:
 
 
 def replicated_parameters(context: Context) -> int:
-    """Parameters of one layer that every tp rank holds whole: norms, and biases after a sum over the ranks."""
-    biases = 2 * context.model.hidden if context.model.bias else 0
-    return 2 * norm_parameters(context) + biases
+    """Parameters of one layer that every tp rank holds whole: norms, biases after a sum over the ranks, routers,
+    products down to a latent."""
+    return attention.replicated_parameters(context) + mlp.replicated_parameters(context)
 
 
 def _again(instruction: Instruction) -> Instruction:

@@ -1,11 +1,14 @@
 """The attention half of a layer: norm, query-key-value product, the core, output product, residual.
 
-Heads are dealt to the tp ranks; the core runs on the rank's own heads without communication.
+Heads are dealt to the tp ranks; the core runs on the rank's own heads without communication. Positions are added before
+(learned), turned into queries and keys (rotary), or a bias on the scores (ALiBi): free, as the scores are at hand.
 """
 
 from sim.costs import ELEMENT
 from sim.costs.attention import Shape, flash_backward, flash_forward, unfused_backward, unfused_forward
+from sim.costs.memory_bound import Kernel
 from sim.instructions import Block, Compute
+from sim.layers import latent_attention
 from sim.layers.context import (
     Context,
     Pass,
@@ -26,26 +29,23 @@ NORM, QKV, PROJECTION = "attention norm", "qkv", "projection"
 
 def forward(context: Context) -> Pass:
     """One microbatch through the block."""
-    model = context.model
     return join(
         compute_pass(norm_forward(context, NORM)),
-        column_forward(context, QKV, model.hidden, _qkv_width(context)),
-        compute_pass((*_rotary(context, "rotary forward"), *core_forward(context), *_merge_heads(context))),
-        row_forward(context, PROJECTION, model.query_width, model.hidden),
+        latent_attention.forward(context) if context.model.mla else _qkv_forward(context),
+        compute_pass((*core_forward(context), *_merge_heads(context))),
+        row_forward(context, PROJECTION, _output_width(context), context.model.hidden),
         compute_pass(residual_forward(context, "attention")),
     )
 
 
 def backward(context: Context) -> Pass:
     """Gradients of the block; with selective recomputation the core runs forward again first."""
-    model = context.model
     again = core_forward(context, "recompute ") if context.recompute == "selective" else ()
     return join(
         compute_pass(residual_backward(context, "attention")),
-        row_backward(context, PROJECTION, model.query_width, model.hidden),
-        compute_pass((*_merge_heads(context), *again, *core_backward(context), *_rotary(context, "rotary backward"))),
-        compute_pass(_qkv_bias_gradient(context)),
-        column_backward(context, QKV, model.hidden, _qkv_width(context)),
+        row_backward(context, PROJECTION, _output_width(context), context.model.hidden),
+        compute_pass((*_merge_heads(context), *again, *core_backward(context))),
+        latent_attention.backward(context) if context.model.mla else _qkv_backward(context),
         compute_pass(norm_backward(context, NORM)),
     )
 
@@ -71,32 +71,84 @@ def core_backward(context: Context) -> Block:
 def saved_nbytes(context: Context) -> float:
     """Bytes kept for backward without full recomputation [Korthikanti et al. 2022, section 4.1]: norm and residual;
     queries, keys, values; the context; and the core's scores (unfused) or log-sum-exp (flash) unless recomputed."""
-    model = context.model
-    widths = (2 * model.query_width + 2 * model.kv_width) / context.tp
+    inputs = latent_attention.saved_nbytes(context) if context.model.mla else _qkv_nbytes(context)
+    output = ELEMENT * context.num_tokens * _output_width(context) / context.tp
     core = 0.0 if context.recompute == "selective" else _core_nbytes(context)
-    return saved_norm_and_residual(context) + ELEMENT * context.num_tokens * widths + core
+    return saved_norm_and_residual(context) + inputs + output + core
 
 
 def parameters(context: Context) -> int:
-    """Parameters on one tp rank: its columns and rows, the whole norm and output bias."""
+    """Parameters on one tp rank: its columns and rows, the whole norms and output bias."""
     model = context.model
-    weights = model.hidden * (2 * model.query_width + 2 * model.kv_width) // context.tp
-    biases = _qkv_width(context) // context.tp + model.hidden if model.bias else 0
-    return weights + biases + norm_parameters(context)
+    inputs = latent_attention.parameters(context) if model.mla else _qkv_parameters(context)
+    bias = model.hidden if model.bias else 0
+    return inputs + _output_width(context) * model.hidden // context.tp + bias + norm_parameters(context)
+
+
+def replicated_parameters(context: Context) -> int:
+    """Parameters that every tp rank holds whole: norms, the bias after the sum, a latent's products."""
+    model = context.model
+    inputs = latent_attention.replicated_parameters(context) if model.mla else _head_norm_parameters(context)
+    return inputs + (model.hidden if model.bias else 0) + norm_parameters(context)
+
+
+def _qkv_forward(context: Context) -> Pass:
+    """One product for queries, keys and values; norms of queries and keys per head; their rotation."""
+    return join(
+        column_forward(context, QKV, context.model.hidden, _qkv_width(context)),
+        compute_pass((*_head_norms(context, "norm forward"), *_rotary(context, "rotary forward"))),
+    )
+
+
+def _qkv_backward(context: Context) -> Pass:
+    return join(
+        compute_pass((*_rotary(context, "rotary backward"), *_head_norms(context, "norm backward"))),
+        compute_pass(_qkv_bias_gradient(context)),
+        column_backward(context, QKV, context.model.hidden, _qkv_width(context)),
+    )
+
+
+def _qkv_nbytes(context: Context) -> float:
+    """Queries, keys and values; where queries and keys are normed, both before it too."""
+    model = context.model
+    width = _qkv_width(context) + (model.query_width + model.kv_width if model.qk_norm else 0)
+    return ELEMENT * context.num_tokens * width / context.tp
+
+
+def _qkv_parameters(context: Context) -> int:
+    model, width = context.model, _qkv_width(context)
+    biases = width if model.bias or model.qkv_bias else 0
+    return (model.hidden * width + biases) // context.tp + _head_norm_parameters(context)
+
+
+def _head_norm_parameters(context: Context) -> int:
+    """All heads' queries share one norm, all heads' keys another."""
+    model = context.model
+    return 2 * model.head_dim * (2 if model.norm == "layernorm" else 1) if model.qk_norm else 0
 
 
 def _qkv_width(context: Context) -> int:
     return context.model.query_width + 2 * context.model.kv_width
 
 
+def _output_width(context: Context) -> int:
+    """Width of all heads' values, which the output product takes."""
+    mla = context.model.mla
+    return context.model.num_heads * mla.v_head_dim if mla else context.model.query_width
+
+
 def _shape(context: Context) -> Shape:
+    """Latent attention has made a key and a value for every head when the core runs."""
+    model, mla = context.model, context.model.mla
     return Shape(
         batch=context.micro_batch,
         seq_len=context.seq_len,
-        num_heads=context.model.num_heads // context.tp,
-        num_kv_heads=context.model.num_kv_heads // context.tp,
-        head_dim=context.model.head_dim,
+        num_heads=model.num_heads // context.tp,
+        num_kv_heads=(model.num_heads if mla else model.num_kv_heads) // context.tp,
+        head_dim=mla.nope_head_dim + mla.rope_head_dim if mla else model.head_dim,
+        value_dim=mla.v_head_dim if mla else model.head_dim,
         precision=context.precision,
+        window=context.kind.window,
     )
 
 
@@ -106,6 +158,15 @@ def _core_nbytes(context: Context) -> float:
     if context.framework.attention == "flash":
         return 4 * shape.num_scores / shape.seq_len
     return shape.num_scores * (ELEMENT + (1 + ELEMENT if context.dropout else 0))
+
+
+def _head_norms(context: Context, what: Kernel) -> Block:
+    if not context.model.qk_norm:
+        return ()
+    widths = {"query": context.model.query_width, "key": context.model.kv_width}
+    return tuple(
+        run(context, f"{name} {what}", what, context.num_tokens * width / context.tp) for name, width in widths.items()
+    )
 
 
 def _rotary(context: Context, name: str) -> Block:
@@ -119,11 +180,11 @@ def _merge_heads(context: Context) -> Block:
     """Unfused products leave heads outermost: the context is copied to tokens outermost, its gradient back."""
     if context.framework.attention == "flash":
         return ()
-    return (run(context, "merge heads", "copy", context.num_tokens * context.model.query_width / context.tp),)
+    return (run(context, "merge heads", "copy", context.num_tokens * _output_width(context) / context.tp),)
 
 
 def _qkv_bias_gradient(context: Context) -> Block:
-    if not context.model.bias:
+    if not (context.model.bias or context.model.qkv_bias):
         return ()
     elements = context.num_tokens * _qkv_width(context) / context.tp
     return (run(context, "qkv bias gradient", "bias gradient", elements),)

@@ -12,7 +12,7 @@ from sim.costs import ELEMENT
 from sim.costs.memory_bound import Kernel, kernel
 from sim.frameworks import Framework
 from sim.instructions import Block, Collective, CollectiveOperation, Compute, Instruction
-from sim.models.transformer import Transformer
+from sim.models.transformer import LayerKind, Transformer
 from sim.plan import Recompute
 from sim.workload import Precision
 from topologies.hardware import Gpu
@@ -20,13 +20,19 @@ from topologies.hardware import Gpu
 Pass = Mapping[str, Block]
 """What each stream of a rank ("compute", "tp") runs; a stream that has nothing to do is left out."""
 
+PLAIN: Final = LayerKind()
+"""A dense layer whose attention sees all that came before."""
+
 COMPUTE: Final = "compute"
 TP: Final = "tp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """One microbatch of one layer on one tp rank; `tp` divides heads, kv heads and the MLP's width, as plans do."""
+    """One microbatch of one layer on one tp rank; `tp` divides heads, kv heads and the MLP's width, as plans do.
+
+    `kind` is what makes the layer other than its neighbours; embedding and head do not look at it.
+    """
 
     model: Transformer
     gpu: Gpu
@@ -37,15 +43,26 @@ class Context:
     micro_batch: int
     seq_len: int
     precision: Precision
+    kind: LayerKind = PLAIN
 
     @property
     def num_tokens(self) -> int:
         return self.micro_batch * self.seq_len
 
     @property
+    def local_tokens(self) -> int:
+        """Tokens that replicated parts work on: with sequence parallelism 1/tp of them."""
+        return self.num_tokens // (self.tp if self.sp else 1)
+
+    @property
     def hidden_elements(self) -> int:
         """Elements of the whole hidden state, b s h."""
         return self.num_tokens * self.model.hidden
+
+    @property
+    def hidden_nbytes(self) -> float:
+        """Bytes of the whole hidden state."""
+        return ELEMENT * self.hidden_elements
 
     @property
     def local_hidden_elements(self) -> float:
@@ -73,16 +90,21 @@ def run(context: Context, name: str, what: Kernel, num_elements: float) -> Compu
     return Compute(name=name, duration=kernel(context.gpu, what, num_elements))
 
 
-def collective(context: Context, name: str, operation: CollectiveOperation) -> Block:
-    """A collective of the tp group on the hidden state; nothing where the group is one GPU."""
-    return collective_of(context, name, operation, ELEMENT * context.hidden_elements)
-
-
 def collective_of(context: Context, name: str, operation: CollectiveOperation, nbytes: float) -> Block:
     """A collective of the tp group on `nbytes`; nothing where the group is one GPU."""
     if context.tp == 1:
         return ()
     return (Collective(name=name, axis="tp", group="tp", operation=operation, nbytes=nbytes),)
+
+
+def scattered_sum(context: Context, name: str, nbytes: float) -> Block:
+    """The ranks' parts are summed: each keeps its tokens of the sum with sequence parallelism, else all of it."""
+    return collective_of(context, name, "reduce_scatter" if context.sp else "all_reduce", nbytes)
+
+
+def gathered(context: Context, name: str, nbytes: float) -> Block:
+    """The ranks' tokens are put together where sequence parallelism has cut them; else each rank has them all."""
+    return collective_of(context, name, "all_gather", nbytes) if context.sp else ()
 
 
 def norm_forward(context: Context, name: str) -> Block:

@@ -7,7 +7,7 @@ import math
 
 from sim.costs.memory_bound import embedding_gradient
 from sim.instructions import Compute
-from sim.layers.context import Context, Pass, collective, compute_pass, run
+from sim.layers.context import Context, Pass, compute_pass, gathered, run, scattered_sum
 
 
 def forward(context: Context) -> Pass:
@@ -15,7 +15,7 @@ def forward(context: Context) -> Pass:
     elements, local = context.hidden_elements, context.local_hidden_elements
     lookup = (run(context, "embedding lookup", "lookup", elements),)
     mask = (run(context, "embedding mask", "copy", elements),) if context.tp > 1 else ()
-    add = collective(context, "embedding sum", "reduce_scatter" if context.sp else "all_reduce")
+    add = scattered_sum(context, "embedding sum", context.hidden_nbytes)
     learned = context.model.position == "learned"
     position = (run(context, "position embedding", "add", local),) if learned else ()
     drop = (run(context, "embedding dropout forward", "dropout forward", local),) if context.dropout else ()
@@ -26,7 +26,7 @@ def backward(context: Context) -> Pass:
     """Dropout, the gradient gathered where it is cut along the sequence, rows added to the weight gradient."""
     local = context.local_hidden_elements
     drop = (run(context, "embedding dropout backward", "dropout backward", local),) if context.dropout else ()
-    gather = collective(context, "embedding gradient gather", "all_gather") if context.sp else ()
+    gather = gathered(context, "embedding gradient gather", context.hidden_nbytes)
     seconds = embedding_gradient(context.gpu, parameters(context), context.framework.gradient_nbytes)
     return compute_pass((*drop, *gather, Compute(name="embedding weight gradient", duration=seconds)))
 

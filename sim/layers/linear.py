@@ -6,30 +6,43 @@ at the next column-parallel layer, whose whole input is gathered again for the w
 
 from typing import NamedTuple
 
+from sim.costs import ELEMENT
 from sim.costs.gemm import gemm
 from sim.instructions import Block, Compute, Record, Wait
-from sim.layers.context import COMPUTE, TP, Context, Pass, collective, compute_pass
+from sim.layers.context import COMPUTE, TP, Context, Pass, compute_pass, gathered, scattered_sum
 
 
 def column_forward(context: Context, name: str, width_in: int, width_out: int) -> Pass:
     """`width_out` is the whole width; this rank makes 1/tp of it."""
-    gather = collective(context, f"{name} input gather", "all_gather") if context.sp else ()
+    gather = gathered(context, f"{name} input gather", _nbytes(context, width_in))
     return compute_pass((*gather, _forward(context, name, width_in, width_out // context.tp)))
 
 
 def row_forward(context: Context, name: str, width_in: int, width_out: int) -> Pass:
     """`width_in` is the whole width; this rank holds 1/tp of it."""
-    add = collective(context, f"{name} output sum", "reduce_scatter" if context.sp else "all_reduce")
+    add = scattered_sum(context, f"{name} output sum", _nbytes(context, width_out))
     return compute_pass((_forward(context, name, width_in // context.tp, width_out), *add))
+
+
+def whole_forward(context: Context, name: str, width_in: int, width_out: int) -> Block:
+    """Every rank holds the whole matrix, and works on its tokens."""
+    return (_product(context, f"{name} forward", context.local_tokens, width_out, width_in),)
+
+
+def whole_backward(context: Context, name: str, width_in: int, width_out: int) -> Block:
+    """Both gradients, of the rank's tokens; those of the weights are summed over the ranks once a step."""
+    tokens = context.local_tokens
+    input_gradient = _product(context, f"{name} input gradient", tokens, width_in, width_out)
+    return (input_gradient, _weight_gradient(context, name, width_in, width_out, tokens))
 
 
 def column_backward(context: Context, name: str, width_in: int, width_out: int) -> Pass:
     """Input gradient, its sum over the ranks beside the weight gradient; the re-gathered input beside the former."""
     local = width_out // context.tp
     input_gradient = (_input_gradient(context, name, width_in, local),)
-    weight_gradient = (_weight_gradient(context, name, width_in, local),)
-    add = collective(context, f"{name} input gradient sum", "reduce_scatter" if context.sp else "all_reduce")
-    gather = collective(context, f"{name} input gather", "all_gather") if context.sp else ()
+    weight_gradient = (_weight_gradient(context, name, width_in, local, context.num_tokens),)
+    add = scattered_sum(context, f"{name} input gradient sum", _nbytes(context, width_in))
+    gather = gathered(context, f"{name} input gather", _nbytes(context, width_in))
     if context.tp == 1 or not context.framework.overlap_input_gradient:
         return compute_pass((*gather, *input_gradient, *add, *weight_gradient))
     gathering = _beside(gather, f"{name} gather")
@@ -50,25 +63,33 @@ def column_backward(context: Context, name: str, width_in: int, width_out: int) 
 def row_backward(context: Context, name: str, width_in: int, width_out: int) -> Pass:
     """The output's gradient (gathered, where it is cut along the sequence), then both gradients."""
     local = width_in // context.tp
-    gather = collective(context, f"{name} output gradient gather", "all_gather") if context.sp else ()
+    gather = gathered(context, f"{name} output gradient gather", _nbytes(context, width_out))
     input_gradient = _input_gradient(context, name, local, width_out)
-    return compute_pass((*gather, input_gradient, _weight_gradient(context, name, local, width_out)))
+    weight_gradient = _weight_gradient(context, name, local, width_out, context.num_tokens)
+    return compute_pass((*gather, input_gradient, weight_gradient))
+
+
+def _nbytes(context: Context, width: int) -> float:
+    """Bytes of all tokens, `width` numbers each."""
+    return ELEMENT * context.num_tokens * width
 
 
 def _forward(context: Context, name: str, width_in: int, width_out: int) -> Compute:
-    seconds = gemm(context.gpu, context.num_tokens, width_out, width_in, context.precision)
-    return Compute(name=f"{name} forward", duration=seconds)
+    return _product(context, f"{name} forward", context.num_tokens, width_out, width_in)
 
 
 def _input_gradient(context: Context, name: str, width_in: int, width_out: int) -> Compute:
-    seconds = gemm(context.gpu, context.num_tokens, width_in, width_out, context.precision)
-    return Compute(name=f"{name} input gradient", duration=seconds)
+    return _product(context, f"{name} input gradient", context.num_tokens, width_in, width_out)
 
 
-def _weight_gradient(context: Context, name: str, width_in: int, width_out: int) -> Compute:
+def _product(context: Context, name: str, num_tokens: int, width_out: int, width_in: int) -> Compute:
+    return Compute(name=name, duration=gemm(context.gpu, num_tokens, width_out, width_in, context.precision))
+
+
+def _weight_gradient(context: Context, name: str, width_in: int, width_out: int, num_tokens: int) -> Compute:
     """The product is added to the accumulated gradient on its way out [apex, fused_weight_gradient_mlp_cuda]."""
     nbytes = 2 * context.framework.gradient_nbytes
-    seconds = gemm(context.gpu, width_out, width_in, context.num_tokens, context.precision, output_nbytes=nbytes)
+    seconds = gemm(context.gpu, width_out, width_in, num_tokens, context.precision, output_nbytes=nbytes)
     return Compute(name=f"{name} weight gradient", duration=seconds)
 
 

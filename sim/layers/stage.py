@@ -1,26 +1,36 @@
 """A pipeline stage: its layers, before the first the embedding, after the last the head.
 
-Its passes are lists of pieces (embedding, layer, layer, ..., head), so that equal layers are costed once.
+Its passes are lists of pieces (embedding, layer, layer, ..., head). Layers of one kind share their piece, so each kind
+is costed once; stages with the same kinds are equal, so each such stage is too.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from sim import layers
 from sim.costs import ELEMENT
 from sim.layers import embedding, head
-from sim.layers.context import Context, Pass, collective, compute_pass
+from sim.layers.context import Context, Pass, collective_of, compute_pass
+from sim.models.transformer import LayerKind, layer_kinds
 from sim.plan import Plan, stage_layers
 
 Piece = tuple[str, Pass]
 """A part of a stage's pass, with its name."""
 
+Number = TypeVar("Number", int, float)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One global stage. `gathers_input`: the tp ranks were sent 1/tp of the activation each, and put it together."""
+    """One global stage, its layers by their kinds.
 
-    num_layers: int
+    `gathers_input`: the tp ranks were sent 1/tp of the activation each, and put it together.
+    """
+
+    kinds: tuple[LayerKind, ...]
     has_embedding: bool
     has_head: bool
     gathers_input: bool
@@ -28,10 +38,11 @@ class Stage:
 
 def stages(context: Context, plan: Plan) -> tuple[Stage, ...]:
     """All global stages of the model, first to last."""
+    kinds = iter(layer_kinds(context.model))
     sizes = stage_layers(plan, context.model.num_layers)
     return tuple(
         Stage(
-            num_layers=size,
+            kinds=tuple(itertools.islice(kinds, size)),
             has_embedding=index == 0,
             has_head=index == len(sizes) - 1,
             gathers_input=len(sizes) > 1 and context.framework.scatter_gather_pipeline and not context.sp,
@@ -52,8 +63,7 @@ def forward(context: Context, stage: Stage) -> Iterator[Piece]:
         yield "embedding forward", embedding.forward(context)
     elif stage.gathers_input:
         yield "input gather", _gather(context, "pipeline input gather")
-    layer = "layer forward", layers.forward(context)
-    yield from (layer for _ in range(stage.num_layers))
+    yield from _pieces(context, "forward", layers.forward, stage.kinds)
     if stage.has_head:
         yield "head forward", head.forward(context)
 
@@ -64,8 +74,7 @@ def backward(context: Context, stage: Stage) -> Iterator[Piece]:
         yield "head backward", head.backward(context)
     elif stage.gathers_input:
         yield "gradient gather", _gather(context, "pipeline gradient gather")
-    layer = "layer backward", layers.backward(context)
-    yield from (layer for _ in range(stage.num_layers))
+    yield from _pieces(context, "backward", layers.backward, stage.kinds[::-1])
     if stage.has_embedding:
         yield "embedding backward", embedding.backward(context)
 
@@ -75,12 +84,12 @@ def saved_nbytes(context: Context, stage: Stage) -> float:
     ends = (embedding.saved_nbytes(context) if stage.has_embedding else 0.0) + (
         head.saved_nbytes(context) if stage.has_head else 0.0
     )
-    return stage.num_layers * layers.saved_nbytes(context) + ends
+    return _sum_of_layers(context, stage, layers.saved_nbytes) + ends
 
 
 def parameters(context: Context, stage: Stage) -> int:
     """Parameters of the stage on one tp rank; a tied output matrix is a second copy where the stages are not one."""
-    count = stage.num_layers * layers.parameters(context)
+    count = _sum_of_layers(context, stage, layers.parameters)
     if stage.has_embedding:
         count += embedding.parameters(context)
     if stage.has_head:
@@ -92,8 +101,26 @@ def parameters(context: Context, stage: Stage) -> int:
 def replicated_parameters(context: Context, stage: Stage) -> int:
     """Parameters of the stage that every tp rank holds whole."""
     final_norm = head.final_norm_parameters(context) if stage.has_head else 0
-    return stage.num_layers * layers.replicated_parameters(context) + final_norm
+    return _sum_of_layers(context, stage, layers.replicated_parameters) + final_norm
 
 
 def _gather(context: Context, name: str) -> Pass:
-    return compute_pass(collective(context, name, "all_gather"))
+    return compute_pass(collective_of(context, name, "all_gather", context.hidden_nbytes))
+
+
+def _pieces(
+    context: Context, direction: str, layer: Callable[[Context], Pass], kinds: Sequence[LayerKind]
+) -> Iterator[Piece]:
+    """A piece per layer; layers of one kind share it."""
+    made = {kind: (_name(kind, direction), layer(replace(context, kind=kind))) for kind in dict.fromkeys(kinds)}
+    return (made[kind] for kind in kinds)
+
+
+def _name(kind: LayerKind, direction: str) -> str:
+    return f"{'window ' if kind.window else ''}{'expert ' if kind.has_experts else ''}layer {direction}"
+
+
+def _sum_of_layers(context: Context, stage: Stage, quantity: Callable[[Context], Number]) -> Number:
+    """A quantity of each kind of layer, times the layers of that kind."""
+    counts = Counter(stage.kinds)
+    return sum(count * quantity(replace(context, kind=kind)) for kind, count in counts.items())

@@ -1,125 +1,98 @@
 """Models: shapes in, parameters and FLOPs out. The catalogue holds what was published; a user's file works alike."""
 
-import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from sim.models.entries import Entry as Entry
+from sim.models.entries import entry as entry
+from sim.models.entries import find, unknown
+from sim.models.entries import names as names
 from sim.models.flops import hardware_flops as hardware_flops
 from sim.models.flops import model_flops as model_flops
+from sim.models.transformer import LayerKind as LayerKind
+from sim.models.transformer import Mla as Mla
+from sim.models.transformer import Moe as Moe
 from sim.models.transformer import Transformer as Transformer
+from sim.models.transformer import active_parameters as active_parameters
+from sim.models.transformer import attention_parameters as attention_parameters
 from sim.models.transformer import embedding_parameters as embedding_parameters
+from sim.models.transformer import expert_parameters as expert_parameters
 from sim.models.transformer import head_parameters as head_parameters
+from sim.models.transformer import layer_kind as layer_kind
+from sim.models.transformer import layer_kinds as layer_kinds
 from sim.models.transformer import layer_parameters as layer_parameters
+from sim.models.transformer import mlp_parameters as mlp_parameters
+from sim.models.transformer import moe_parameters as moe_parameters
+from sim.models.transformer import norm_parameters as norm_parameters
 from sim.models.transformer import num_parameters as num_parameters
-from topologies.document import Document, InputError, Value, closest, read, shorten, validate
+from sim.models.transformer import router_parameters as router_parameters
+from sim.models.transformer import shared_expert_parameters as shared_expert_parameters
+from topologies.document import Document, InputError, Value, read, validate
 
-_CATALOGUE = Path(__file__).parent / "catalogue"
-_FAMILIES = ("llama", "gpt")
+if TYPE_CHECKING:
+    from sim.models.schema import ModelFile
+
 _SUFFIXES = (".yaml", ".yml", ".json")
-_HUGGING_FACE = ("architectures", "model_type", "hidden_size")
-_NOT_YET = {
-    "experts": "mixture of experts",
-    "moe": "mixture of experts",
-    "top_k": "mixture of experts",
-    "lora_rank": "multi-head latent attention",
-    "window": "sliding-window attention",
-}
+_SHAPES = ("num_layers", "hidden", "num_heads", "vocab", "max_seq_len")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A model of the catalogue: where its shapes were read, the parameter count printed there, and its other names."""
+def load(reference: str | Path | Mapping[str, Value]) -> Transformer:
+    """A model by name or alias, by a file, or by a mapping that lays fields over one of these.
 
-    model: Transformer
-    source: str
-    published_parameters: float
-    aliases: tuple[str, ...]
-
-
-def load(name_or_path: str | Path) -> Transformer:
-    """A model of the catalogue by name or alias, or a YAML or JSON file with the fields of a catalogue entry.
-
-    Raises InputError for an unknown name, a file that cannot be used, and for what is not supported yet.
+    A file is YAML or JSON with the fields of a catalogue entry, or a Hugging Face config.json; which one, its content
+    tells. A mapping `{name: grok1-314b, num_layers: 16}` takes the catalogue's entry or the file of that name and
+    changes the fields that it gives, those of `moe` and `mla` one by one; under an unknown name it must give all.
+    Raises InputError for an unknown name, a file that cannot be used, and for what the simulator has no words for.
     """
-    if isinstance(name_or_path, Path) or _is_path(name_or_path):
-        return _from_file(read(Path(name_or_path)))
-    return entry(name_or_path).model
+    if isinstance(reference, Mapping):
+        return _checked(_overlaid(dict(reference))).transformer()
+    if _is_path(reference):
+        return _checked(_in_file(Path(reference))).transformer()
+    return entry(str(reference)).model
 
 
-def names() -> list[str]:
-    """The names in the catalogue, by family from small to large."""
-    return [name for family in _FAMILIES for name in _family(family)]
+def _is_path(reference: str | Path) -> bool:
+    text = str(reference)
+    return isinstance(reference, Path) or text.lower().endswith(_SUFFIXES) or "/" in text or "\\" in text
 
 
-def entry(name: str) -> Entry:
-    """The catalogue's entry for a name or an alias, upper or lower case.
-
-    Raises InputError for an unknown name.
-    """
-    for family in _FAMILIES:
-        for known, fields in _family(family).items():
-            if name.lower() == known or name.lower() in _aliases(fields):
-                return _entry(known, fields)
-    fix = closest(name, _every_name()) or f"; known: {', '.join(names())}"
-    raise InputError(f"unknown model {shorten(name)}{fix} (a model file ends in .yaml or .json)")
-
-
-def _is_path(text: str) -> bool:
-    return text.lower().endswith(_SUFFIXES) or "/" in text or "\\" in text
-
-
-def _from_file(document: Document) -> Transformer:
+def _checked(document: Document) -> "ModelFile":
     from sim.models.schema import ModelFile
 
-    if isinstance(document.data, dict):
-        _refuse_not_yet(document, document.data)
-    return validate(document, ModelFile).transformer()
+    return validate(document, ModelFile)
 
 
-def _refuse_not_yet(document: Document, fields: Mapping[str, Value]) -> None:
-    if any(key in fields for key in _HUGGING_FACE):
-        raise InputError(
-            f"{document.name}: a Hugging Face config.json is not supported yet; "
-            "write a model file with num_layers, hidden, num_heads, num_kv_heads, ffn, vocab, max_seq_len"
-        )
-    for key in fields:
-        for word, feature in _NOT_YET.items():
-            if word in key.lower():
-                raise InputError(f"{document.name}:{document.lines[(key,)]}: {key}: {feature} is not supported yet")
+def _in_file(path: Path) -> Document:
+    """The fields of a model file, whichever kind of file it is."""
+    from sim.models import hugging_face
+
+    document = read(path)
+    if not hugging_face.is_config(document):
+        return document
+    return replace(document, data=hugging_face.fields(document, path), lines={})
 
 
-@functools.cache
-def _family(family: str) -> dict[str, dict[str, Value]]:
-    """Name -> fields, what is common to the family laid under each."""
-    data = read(_CATALOGUE / f"{family}.yaml").data
-    assert isinstance(data, dict)
-    common, models = data["common"], data["models"]
-    assert isinstance(common, dict)
-    assert isinstance(models, dict)
-    return {name: common | fields for name, fields in models.items() if isinstance(fields, dict)}
+def _overlaid(changes: dict[str, Value]) -> Document:
+    """The fields of the model that `changes` names, with the changes in place; the model keeps its own name."""
+    name = changes.get("name")
+    below = _below(name, changes) if isinstance(name, str) else {}
+    merged = below | {field: _merged(below.get(field), value) for field, value in changes.items()}
+    own_name = {"name": below["name"]} if "name" in below else {}
+    return Document(name="model", data=merged | own_name, lines={})
 
 
-def _entry(name: str, fields: dict[str, Value]) -> Entry:
-    from sim.models.schema import ModelFile
-
-    found = validate(Document(name="catalogue", data=fields | {"name": name}, lines={}), ModelFile)
-    assert found.published_parameters is not None
-    return Entry(
-        model=found.transformer(),
-        source=found.source,
-        published_parameters=found.published_parameters,
-        aliases=tuple(found.aliases),
-    )
+def _below(name: str, changes: Mapping[str, Value]) -> dict[str, Value]:
+    if _is_path(name):
+        data = _in_file(Path(name)).data
+        return data if isinstance(data, dict) else {}
+    known = find(name)
+    if known is None and any(field not in changes for field in _SHAPES):
+        raise InputError(f"{unknown(name)}; a model of your own needs {', '.join(_SHAPES)}, ffn")
+    return known or {}
 
 
-def _aliases(fields: Mapping[str, Value]) -> list[str]:
-    aliases = fields.get("aliases", [])
-    assert isinstance(aliases, list)
-    return [str(alias) for alias in aliases]
-
-
-def _every_name() -> list[str]:
-    families = [_family(family) for family in _FAMILIES]
-    aliases = [alias for family in families for fields in family.values() for alias in _aliases(fields)]
-    return names() + aliases
+def _merged(below: Value, above: Value) -> Value:
+    """A section such as moe keeps the fields that are not changed."""
+    return below | above if isinstance(below, dict) and isinstance(above, dict) else above

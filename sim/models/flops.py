@@ -1,18 +1,19 @@
 """How many floating-point operations a training step takes, counted from the shapes of its matrix products.
 
-A product of (m x k) with (k x n) is 2mnk; the backward pass has two such products for each of the forward pass.
+A product of (m x k) with (k x n) is 2mnk; the backward pass has two such products for each of the forward pass. So a
+token costs six times the weights it meets (of the experts only its own), and attention six times its scores and values.
 Norms, softmax, activations and the optimizer are not counted, nor what an attention kernel recomputes on its own.
 """
 
 from typing import Literal
 
-from sim.models.transformer import Transformer
+from sim.models.transformer import LayerKind, Transformer, attention_weights, layer_kinds, mlp_weights
 
 Recompute = Literal["none", "selective", "full"]
 
 
 def model_flops(model: Transformer, batch: int, seq_len: int, *, causal: bool = False) -> float:
-    """Forward and backward of `batch` sequences, nothing recomputed; attention s x s in full, or `causal`, half of it.
+    """Forward and backward of `batch` sequences, nothing recomputed; attention as in `attention_flops`.
 
     For a GPT this is 72 B l s h^2 (1 + s/6h + V/12lh) [Korthikanti et al. 2022, appendix A].
     """
@@ -35,18 +36,46 @@ def hardware_flops(
 
 
 def layers_flops(model: Transformer, seq_len: int) -> float:
-    """Projections and MLPs of all layers, forward, one sequence; 24 l s h^2 for a GPT."""
-    projections = model.hidden * (2 * model.query_width + 2 * model.kv_width)
-    num_mlp_products = 3 if model.gated_mlp else 2
-    return 2.0 * seq_len * model.num_layers * (projections + num_mlp_products * model.hidden * model.ffn)
+    """Projections, MLPs, routers and experts of all layers, forward, one sequence; 24 l s h^2 for a GPT.
+
+    A token meets the router, `top_k` experts and the shared ones; none is dropped, and no expert is padded.
+    """
+    weights = sum(attention_weights(model) + _mlp_weights_met(model, kind) for kind in layer_kinds(model))
+    return 2.0 * seq_len * weights
 
 
 def attention_flops(model: Transformer, seq_len: int, *, causal: bool = False) -> float:
-    """Scores and weighted values of all layers, forward, one sequence; 4 l s^2 h for a GPT, half of it if `causal`."""
-    full = 4.0 * model.num_layers * float(seq_len) ** 2 * model.query_width
-    return full / 2 if causal else full
+    """Scores and weighted values of all layers, forward, one sequence; 4 l s^2 h for a GPT, half of it if `causal`.
+
+    In full, each of s tokens sees s others, in a layer with a window of w tokens min(s, w). `causal` takes away what
+    lies after a token: s^2/2 pairs, with a window ws - w^2/2 (w < s). The exact sum over tokens i of min(i + 1, w) has
+    w/2 pairs more; conventions leave them out. A pair costs a product as wide as a key and one as wide as a value: in
+    MLA nope + rope and v_head_dim wide [DeepSeek-V2, arXiv 2405.04434], not the latent, which training does not absorb.
+    """
+    pairs = sum(_pairs(seq_len, kind.window, causal) for kind in layer_kinds(model))
+    return 2.0 * pairs * model.num_heads * _pair_width(model)
 
 
 def head_flops(model: Transformer, seq_len: int) -> float:
     """Logits, forward, one sequence: 2 s h V."""
     return 2.0 * seq_len * model.hidden * model.vocab
+
+
+def _mlp_weights_met(model: Transformer, kind: LayerKind) -> int:
+    if not kind.has_experts:
+        return mlp_weights(model, model.ffn)
+    moe = model.moe
+    assert moe is not None
+    return model.hidden * moe.num_experts + mlp_weights(model, moe.top_k * moe.ffn + moe.shared_ffn)
+
+
+def _pairs(seq_len: int, window: int | None, causal: bool) -> float:
+    """Pairs of a token and one that it sees."""
+    width = float(min(seq_len, window or seq_len))
+    return width * seq_len - width**2 / 2 if causal else width * seq_len
+
+
+def _pair_width(model: Transformer) -> int:
+    """Width of one head's key and value together."""
+    mla = model.mla
+    return 2 * model.head_dim if mla is None else mla.nope_head_dim + mla.rope_head_dim + mla.v_head_dim

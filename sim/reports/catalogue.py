@@ -1,91 +1,136 @@
-"""What `shardsim models` and `shardsim clusters` print: plain tables, so that they can be piped."""
+"""Models as `shardsim models` shows them: a line each, or one with everything that is known of it."""
 
-from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 
-import topologies
-from sim import models
-from sim.models import Transformer, num_parameters
-from topologies.hardware import Cluster, Gpu, Link
-from topologies.quantity import GIGA, flops, nbytes, rate, seconds
+from sim import models as catalogue
+from sim.models import Entry, Moe, Transformer, active_parameters, layer_kinds, num_parameters
+from sim.reports.tables import Row, Sheet
+from topologies.document import InputError
+from topologies.quantity import GIGA, MEGA
 
-
-def model_list() -> str:
-    """A line per model of the catalogue."""
-    rows = [_model_row(name, models.load(name)) for name in models.names()]
-    return _table(("model", "parameters", "layers", "hidden", "heads", "kv heads", "ffn", "vocab", "seq len"), rows)
-
-
-def model_details(model: Transformer) -> str:
-    """Everything that is known of one model."""
-    fields = {name: str(getattr(model, name)) for name in model.__dataclass_fields__}
-    return _pairs({"name": model.name, "parameters": _billions(model), **fields})
+MODEL_COLUMNS = (
+    "model", "parameters", "active", "layers", "hidden", "attention", "experts", "ffn", "window", "vocab", "seq len",
+)  # fmt: skip
+_NOTHING = "-"
+_NORMS = {"layernorm": "LayerNorm", "rmsnorm": "RMS norm"}
+_ACTIVATIONS = {"gelu": "GELU", "swiglu": "SwiGLU", "geglu": "GeGLU", "relu2": "squared ReLU"}
 
 
-def cluster_list() -> str:
-    """A line per cluster of the catalogue."""
-    rows = [_cluster_row(topologies.load(name)) for name in topologies.names()]
-    return _table(("cluster", "GPU", "GPUs per node", "NVLink", "network", "most nodes", "wiring"), rows)
+def models() -> list[Row]:
+    """A row for each model of the catalogue."""
+    return [_row(catalogue.entry(name)) for name in catalogue.names()]
 
 
-def cluster_details(cluster: Cluster) -> str:
-    """The parts of one cluster with the source of each achievable rate."""
-    node = cluster.node
-    lines = {
-        "name": cluster.name,
-        "nodes": f"at most {cluster.num_nodes}, {node.num_gpus} GPUs each, {cluster.network.wiring}",
-        **_gpu(node.gpu),
-        **_link("NVLink", node.scale_up),
-        **({} if node.nic is None else _link(f"network, {node.num_nics} NICs a node", node.nic)),
-    }
-    return _pairs(lines)
+def model(name: str) -> Sheet:
+    """The model of that name, or in that file; InputError where there is none."""
+    found = catalogue.load(name)
+    try:
+        entry = catalogue.entry(name)
+    except InputError:
+        return Sheet(words=tuple(_words(found)), record=_record(found))
+    return Sheet(words=(*_words(found), *_origin(entry)), record=_entry_record(entry))
 
 
-def _gpu(gpu: Gpu) -> dict[str, str]:
-    peaks = ", ".join(f"{precision} {flops(peak)}" for precision, peak in gpu.peak_flops.items())
-    memory = f"{nbytes(gpu.memory_nbytes)} at {rate(gpu.memory_bandwidth)}"
-    return {"GPU": gpu.name, "dense peak": peaks, "memory": memory} | {
-        f"  {name}": f"{value:g} ({gpu.fit.sources[name]})" for name, value in gpu.fit.values.items()
-    }
-
-
-def _link(role: str, link: Link) -> dict[str, str]:
-    speed = f"{link.name}, {rate(link.bandwidth)} each way, {seconds(link.latency)} a step"
-    return {role: speed} | {
-        f"  {link.name} {name}": f"{value:g} ({link.fit.sources[name]})" for name, value in link.fit.values.items()
-    }
-
-
-def _model_row(name: str, model: Transformer) -> tuple[str, ...]:
-    shapes = (model.num_layers, model.hidden, model.num_heads, model.num_kv_heads, model.ffn, model.vocab)
-    return (name, _billions(model), *map(str, shapes), str(model.max_seq_len))
-
-
-def _billions(model: Transformer) -> str:
-    return f"{num_parameters(model) / GIGA:.1f} B"
-
-
-def _cluster_row(cluster: Cluster) -> tuple[str, ...]:
-    node = cluster.node
-    network = f"{node.num_nics} x {node.nic.name}" if node.nic else "none"
-    return (
-        cluster.name,
-        node.gpu.name,
-        str(node.num_gpus),
-        node.scale_up.name,
-        network,
-        str(cluster.num_nodes),
-        cluster.network.wiring,
+def _row(entry: Entry) -> Row:
+    found, moe = entry.model, entry.model.moe
+    cells = (
+        found.name,
+        _billions(num_parameters(found)),
+        _billions(active_parameters(found)) if moe else _NOTHING,
+        str(found.num_layers),
+        str(found.hidden),
+        _attention_in_short(found),
+        f"{moe.top_k} of {moe.num_experts}{_shared(moe)}" if moe else _NOTHING,
+        str(moe.ffn if moe else found.ffn),
+        str(found.window or _NOTHING),
+        str(found.vocab),
+        str(found.max_seq_len),
     )
+    return Row(cells=cells, record=_entry_record(entry))
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
-    )
+def _record(found: Transformer) -> dict[str, object]:
+    fields = asdict(found)
+    counts = {"parameters": num_parameters(found), "active_parameters": active_parameters(found)}
+    return {"name": fields.pop("name"), **counts, **fields}
 
 
-def _pairs(pairs: dict[str, str]) -> str:
-    width = max(map(len, pairs))
-    return "".join(f"{name:<{width}}  {text}\n" for name, text in pairs.items())
+def _entry_record(entry: Entry) -> dict[str, object]:
+    published = {
+        "published_parameters": entry.published_parameters,
+        "published_active_parameters": entry.published_active_parameters,
+    }
+    return {**_record(entry.model), **published, "aliases": list(entry.aliases), "source": entry.source}
+
+
+def _words(found: Transformer) -> list[tuple[str, str]]:
+    """Everything of the shapes, in words."""
+    moe, active = found.moe, f"{_billions(active_parameters(found))} for each token, the embedding not counted"
+    return [
+        ("model", found.name),
+        ("parameters", _billions(num_parameters(found))),
+        *([("active", active)] if moe else []),
+        ("layers", str(found.num_layers)),
+        ("hidden", str(found.hidden)),
+        ("attention", _attention(found)),
+        *([("window", _window(found))] if found.window else []),
+        ("MLP", f"{found.ffn} wide, {_ACTIVATIONS[found.activation]}{', gated' if found.gated_mlp else ''}"),
+        *([("experts", _experts(found, moe))] if moe else []),
+        ("norm", _NORMS[found.norm]),
+        ("positions", f"{found.position}, trained at {found.max_seq_len} tokens"),
+        ("vocabulary", f"{found.vocab}, the head {'shares' if found.tied_embedding else 'does not share'} its matrix"),
+        ("biases", "all linear layers" if found.bias else "query, key, value" if found.qkv_bias else "none"),
+        ("dropout", "in training" if found.dropout else "none"),
+    ]
+
+
+def _origin(entry: Entry) -> list[tuple[str, str]]:
+    published = [] if entry.published_parameters is None else [_published(entry, entry.published_parameters)]
+    aliases = [("also called", ", ".join(entry.aliases))] if entry.aliases else []
+    return [*published, *aliases, ("source", entry.source)]
+
+
+def _published(entry: Entry, parameters: float) -> tuple[str, str]:
+    off = abs(num_parameters(entry.model) / parameters - 1)
+    return "published", f"{_billions(parameters)} parameters; the shapes differ from it by {off:.2%}".replace("%", " %")
+
+
+def _attention_in_short(found: Transformer) -> str:
+    if found.mla:
+        return f"MLA {found.num_heads}"
+    if found.num_kv_heads == found.num_heads:
+        return f"MHA {found.num_heads}"
+    return f"{'MQA' if found.num_kv_heads == 1 else 'GQA'} {found.num_heads}/{found.num_kv_heads}"
+
+
+def _attention(found: Transformer) -> str:
+    if found.mla is None:
+        norm = ", queries and keys normed" if found.qk_norm else ""
+        kinds = {1: "multi-query", found.num_heads: "multi-head"}
+        kind = kinds.get(found.num_kv_heads, "grouped-query")
+        heads = f"{found.num_heads} heads of {found.head_dim}, {found.num_kv_heads} for keys and values"
+        return f"{kind}: {heads}{norm}"
+    mla = found.mla
+    query = f"queries of rank {mla.q_lora_rank}" if mla.q_lora_rank else "queries straight from the hidden state"
+    head = f"a head {mla.nope_head_dim} + {mla.rope_head_dim} rotary wide, its value {mla.v_head_dim}"
+    return f"multi-head latent: {found.num_heads} heads, keys and values of rank {mla.kv_lora_rank}, {query}; {head}"
+
+
+def _window(found: Transformer) -> str:
+    windowed = sum(kind.window is not None for kind in layer_kinds(found))
+    return f"{found.window} tokens on {windowed} of {found.num_layers} layers"
+
+
+def _experts(found: Transformer, moe: Moe) -> str:
+    layers = sum(kind.has_experts for kind in layer_kinds(found))
+    shared = f", and {moe.shared_ffn} wide that all tokens meet" if moe.shared_ffn else ""
+    where = "all layers" if layers == found.num_layers else f"{layers} of {found.num_layers} layers"
+    return f"{moe.top_k} of {moe.num_experts} for each token, {moe.ffn} wide{shared}; on {where}"
+
+
+def _shared(moe: Moe) -> str:
+    return f" + {moe.shared_ffn / moe.ffn:g}" if moe.shared_ffn else ""
+
+
+def _billions(count: float) -> str:
+    return f"{count / GIGA:.1f} B" if count >= GIGA else f"{count / MEGA:.0f} M"

@@ -9,18 +9,20 @@ from dataclasses import dataclass
 
 from sim.reports.palette import KINDS, MEMORY, Kind, holding, part
 from sim.training import TrainingReport
-from topologies.quantity import GIB, seconds
+from topologies.quantity import GIB, GIGA, MEGA, TERA, seconds
 
 LEAST_SHARE = 0.0005
+CENTS_BELOW = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One number of the headline, as text."""
+    """One number of the headline, as text; `is_bad` where it says that the plan cannot be run."""
 
     name: str
     value: str
     detail: str = ""
+    is_bad: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +46,19 @@ class Holdings:
 def title(report: TrainingReport) -> str:
     """Model, number of GPUs, cluster."""
     scenario = report.scenario
-    model, cluster = _name(scenario.get("model")), _name(scenario.get("cluster"))
-    return f"{model} on {scenario.get('gpus', '?')} GPUs of {cluster}"
+    model, cluster, gpus = _name(scenario.get("model")), _name(scenario.get("cluster")), scenario.get("gpus", "?")
+    return f"{model} on {gpus} GPU{'' if gpus == 1 else 's'} of {cluster}"
+
+
+def warning(report: TrainingReport) -> str:
+    """That the plan cannot be run, where it does not fit in memory."""
+    if report.result["fits"]:
+        return ""
+    need = max(numbers(report.result, "peak_reserved_gib"), default=0.0)
+    room = report.memory_capacity_gib
+    return (
+        f"Out of memory: {need:.1f} GiB needed of {room:.1f} GiB. The times are what the step would take if it fitted."
+    )
 
 
 def scenario_rows(scenario: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
@@ -75,7 +88,32 @@ def headline(report: TrainingReport) -> tuple[Figure, ...]:
             value=f"{number(result, 'model_tflops_per_gpu'):,.0f}",
             detail=f"{number(result, 'hardware_tflops_per_gpu'):,.0f} with recomputation",
         ),
-        Figure(name="peak memory", value=f"{peak_memory(report):.1f} GiB", detail=_memory_verdict(report)),
+        Figure(
+            name="peak memory",
+            value=f"{peak_memory(report):.1f} GiB",
+            detail=_memory_verdict(report),
+            is_bad=not result["fits"],
+        ),
+        *_costs(report),
+    )
+
+
+def _costs(report: TrainingReport) -> tuple[Figure, ...]:
+    """What a step and the whole run cost, where the result says; without a price, how long the run takes."""
+    run = report.result.get("run")
+    if not isinstance(run, Mapping):
+        return ()
+    tokens = count(number(run, "tokens"))
+    if report.result.get("price_per_gpu_hour_usd") is None:
+        cost = f"no price known for {report.cluster.gpu.name}: --price 2.50 gives one"
+        return (Figure(name=f"run of {tokens} tokens", value=days(number(run, "days")), detail=cost),)
+    price = number(report.result, "price_per_gpu_hour_usd")
+    per_step = dollars(number(report.result, "cost_per_step_usd"))
+    rented = f"{report.plan.num_gpus:,} GPUs at {dollars(price)} an hour each"
+    took = f"{days(number(run, 'days'))}, {count(number(run, 'gpu_hours'))} GPU-hours"
+    return (
+        Figure(name="cost per step", value=per_step, detail=rented),
+        Figure(name=f"run of {tokens} tokens", value=dollars(number(run, "cost_usd")), detail=took),
     )
 
 
@@ -85,10 +123,10 @@ def _other_utilisations(result: Mapping[str, object]) -> str:
 
 
 def interval(result: Mapping[str, object]) -> str:
-    """The range that holds the step time with 80 % probability, as far as it is known."""
+    """The range that holds the step time with 80 % probability, or that none is known."""
     bounds = result.get("interval")
     if not isinstance(bounds, Mapping) or bounds.get("p10_s") is None or bounds.get("p90_s") is None:
-        return ""
+        return "no interval is known yet"
     return f"80 % within {seconds(number(bounds, 'p10_s'))} to {seconds(number(bounds, 'p90_s'))}"
 
 
@@ -146,6 +184,30 @@ def percent(fraction: float, decimals: int = 1) -> str:
     return f"{fraction:.{decimals}%}".replace("%", " %")
 
 
+def count(amount: float) -> str:
+    """A count for people, with three digits: '512', '14,600', '1.5 M', '15 T'."""
+    for factor, letter in ((TERA, "T"), (GIGA, "B"), (MEGA, "M")):
+        if amount >= factor * (1 - 5e-4):
+            return f"{amount / factor:.3g} {letter}"
+    return f"{amount:,.0f}"
+
+
+def dollars(amount: float) -> str:
+    """An amount of money for people: '$0.0042', '$4.17', '$41,700', '$4.17 M'."""
+    if amount >= MEGA:
+        return f"${count(amount)}"
+    if amount >= CENTS_BELOW:
+        return f"${amount:,.0f}"
+    return f"${amount:.2f}" if amount >= 1 else f"${amount:.2g}"
+
+
+def days(number_of_days: float) -> str:
+    """A long time for people: '159 days', '2.4 days', '7.5 hours'."""
+    if number_of_days < 1:
+        return f"{24 * number_of_days:.2g} hours"
+    return f"{number_of_days:.1f} days" if number_of_days < 10 else f"{number_of_days:,.0f} days"
+
+
 def number(values: Mapping[str, object], key: str) -> float:
     """The number under a key of a result."""
     value = values[key]
@@ -182,7 +244,7 @@ def _memory_verdict(report: TrainingReport) -> str:
 
 
 def _name(value: object) -> str:
-    return str(value.get("name", "?")) if isinstance(value, Mapping) else str(value)
+    return str(value.get("name") or value.get("gpu", "?")) if isinstance(value, Mapping) else str(value)
 
 
 def _plain(value: object) -> str:

@@ -5,14 +5,16 @@ A file appears under its name only when it is whole; the same scenario gives the
 
 import hashlib
 import os
-from collections.abc import Mapping
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import orjson
 
 from sim import __version__
 from sim.reports.html import render
-from sim.trace import perfetto
+from sim.trace import by_rank, perfetto
 from sim.training import TrainingReport
 from topologies.document import InputError
 from topologies.quantity import GIB
@@ -30,18 +32,31 @@ def make(folder: Path) -> None:
         raise _cannot_write(folder, error) from None
 
 
-def write(report: TrainingReport, scenario: str, folder: Path) -> tuple[Path, ...]:
-    """Write everything into `folder`, which `make` has made; returns the files.
+def hashes(files: Sequence[Path]) -> dict[str, str]:
+    """What identifies the input files, by the names that they were given; InputError where one is gone."""
+    try:
+        return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read again: {(error.strerror or str(error)).lower()}") from None
 
+
+def write(
+    report: TrainingReport, scenario: str, folder: Path, inputs: Mapping[str, str], *, rank_traces: bool = False
+) -> tuple[Path, ...]:
+    """Write everything into `folder`, which `make` has made; returns the files. `inputs` are hashes for the manifest.
+
+    `rank_traces` adds hta/rank-N.json.gz for every rank that was played: Holistic Trace Analysis wants a file a rank.
     Raises InputError where the folder cannot be written.
     """
     contents = {
         "result.json": result_json(report),
-        "timeline.json.gz": perfetto(report.timeline),
+        "timeline.json.gz": perfetto(report.timeline, report.plan),
         "report.html": render(report).encode(),
         "scenario.yaml": scenario.encode(),
     }
-    contents["manifest.json"] = _manifest(report, contents)
+    if rank_traces:
+        contents |= {f"hta/rank-{rank}.json.gz": trace for rank, trace in by_rank(report.timeline, report.plan)}
+    contents["manifest.json"] = _manifest(report, contents, inputs)
     try:
         return tuple(_replace(folder / name, content) for name, content in contents.items())
     except OSError as error:
@@ -79,9 +94,15 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _manifest(report: TrainingReport, contents: Mapping[str, bytes]) -> bytes:
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    manifest = {"shardsim": __version__, "command": report.command, "sha256": hashes}
+def _manifest(report: TrainingReport, contents: Mapping[str, bytes], inputs: Mapping[str, str]) -> bytes:
+    """What made the files, from what, and how to know them; the versions are those that numbers and bytes rest on."""
+    manifest = {
+        "shardsim": __version__,
+        "command": report.command,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in ("numpy", "simpy")},
+        "inputs_sha256": inputs,
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+    }
     return orjson.dumps(manifest, option=orjson.OPT_INDENT_2)
 
 
@@ -92,6 +113,7 @@ def _cannot_write(folder: Path, error: OSError) -> InputError:
 
 def _replace(path: Path, content: bytes) -> Path:
     unfinished = path.with_name(f".{path.name}.unfinished")
+    path.parent.mkdir(exist_ok=True)
     unfinished.write_bytes(content)
     os.replace(unfinished, path)
     return path

@@ -1,44 +1,83 @@
 """The report as one page to send on: everything is inside the file, nothing is fetched from anywhere."""
 
+from collections.abc import Iterable
 from importlib.resources import files
+from itertools import groupby
 
 import jinja2
 import orjson
 from markupsafe import Markup
 
-from sim.reports import figures
-from sim.reports.palette import KINDS, Kind
+from sim.reports import drawing, figures, links
+from sim.reports.palette import KINDS, Kind, depth
 from sim.reports.slices import canvas_data, cut
+from sim.reports.sources import Parameter, parameters
 from sim.training import TrainingReport
 from topologies.quantity import seconds
 
 
 def render(report: TrainingReport) -> str:
-    """A self-contained HTML page: numbers first, then where the time goes, timeline, memory, and what it rests on."""
-    shown = cut(report.timeline)
-    held = figures.holdings(report)
-    busy = [figures.breakdown(fractions) for fractions in report.rank_busy]
-    parts = figures.breakdown(figures.mapping(report.result, "breakdown"))
+    """A self-contained HTML page: numbers first, where the time goes, timeline, memory, the cluster, and what the
+    prediction rests on."""
     return _template().render(
         title=figures.title(report),
         headline=figures.headline(report),
-        sentence=figures.sentence(report),
-        parts=parts,
-        timeline=embed(canvas_data(shown)),
-        timeline_note=shown.said,
-        busy=busy,
-        busy_legend=figures.legend(busy),
-        held=held,
-        held_legend=figures.legend(one.shares for one in held),
-        capacity=report.memory_capacity_gib,
-        scale=max([report.memory_capacity_gib, *(one.reserved for one in held)]),
-        critical_path=[(name, seconds(time), _share(report, time)) for name, time in report.critical_path],
+        warning=figures.warning(report),
         scenario=figures.scenario_rows(report.scenario),
         notes=[note for note in (figures.provenance(report.result), *report.notes) if note],
+        parameters=by_part(parameters(report)),
         command=report.command,
         css=_asset("report.css"),
         script=_asset("timeline.js"),
+        copy_script=_asset("copy.js"),
+        **_time(report),
+        **_memory(report),
+        **_cluster(report),
     )
+
+
+def _time(report: TrainingReport) -> dict[str, object]:
+    """Where the time goes: of all ranks, of each, on the timeline and along the critical path."""
+    shown = cut(report.timeline)
+    busy = [figures.breakdown(fractions) for fractions in report.rank_busy] if len(report.rank_busy) > 1 else []
+    path = [(name, time / report.timeline.duration, seconds(time)) for name, time in report.critical_path]
+    return {
+        "sentence": figures.sentence(report),
+        "parts": figures.breakdown(figures.mapping(report.result, "breakdown")),
+        "timeline": embed(canvas_data(shown)),
+        "timeline_note": shown.said,
+        "busy": busy,
+        "busy_legend": figures.legend(busy),
+        "critical_path": [
+            (name, time, figures.percent(share)) for name, share, time in path if share >= figures.LEAST_SHARE
+        ],
+        "critical_path_left_out": sum(share < figures.LEAST_SHARE for _, share, _ in path),
+    }
+
+
+def _memory(report: TrainingReport) -> dict[str, object]:
+    held = figures.holdings(report)
+    return {
+        "held": held,
+        "held_legend": figures.legend(one.shares for one in held),
+        "capacity": report.memory_capacity_gib,
+        "scale": max([report.memory_capacity_gib, *(one.reserved for one in held)]),
+    }
+
+
+def _cluster(report: TrainingReport) -> dict[str, object]:
+    plan = report.plan
+    return {
+        "drawing": drawing.draw(report.cluster, plan),
+        "crossings": links.crossings(report.cluster, plan),
+        "first_rank": depth(0, plan.pp),
+        "plan": plan,
+    }
+
+
+def by_part(rows: Iterable[Parameter]) -> list[tuple[str, list[Parameter]]]:
+    """The parameters under the name of the part that each belongs to."""
+    return [(part, list(of_part)) for part, of_part in groupby(rows, lambda row: row.part)]
 
 
 def embed(data: object) -> Markup:
@@ -59,6 +98,16 @@ def swatch(kind: Kind) -> Markup:
     return Markup('<b class="swatch" style="background:{};color:{}">{}</b>').format(kind.color, kind.ink, kind.letter)
 
 
+def spoken_bar(bar: Iterable[figures.Share]) -> str:
+    """What a bar shows, for those who cannot see it."""
+    return ", ".join(f"{share.kind.title} {share.text}" for share in bar)
+
+
+def spoken_row(row: drawing.Row) -> str:
+    """What a row of GPUs shows, for those who cannot see it."""
+    return "; ".join(group.title for group in row.groups) or "idle GPUs"
+
+
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sim.reports", "assets"),
@@ -67,14 +116,15 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"computing": computing, "swatch": swatch}
+    environment.globals |= {
+        "computing": computing,
+        "swatch": swatch,
+        "spoken_bar": spoken_bar,
+        "spoken_row": spoken_row,
+    }
     return environment.get_template("report.html.j2")
 
 
 def _asset(name: str) -> Markup:
     """One of our own files, put into the page as it is."""
     return Markup(files("sim.reports").joinpath("assets", name).read_text(encoding="utf-8"))
-
-
-def _share(report: TrainingReport, time: float) -> str:
-    return figures.percent(time / report.timeline.duration) if report.timeline.duration > 0 else ""

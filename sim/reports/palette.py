@@ -1,6 +1,7 @@
 """How a slice of time looks, everywhere: a letter and a colour, so that no reader depends on the colour alone.
 
-The colours are those of Okabe & Ito (2008), told apart under every common form of colour blindness.
+The colours are those of Okabe & Ito (2008) and, for the two axes that come last, Tol's "muted" (2021): told apart under
+every common form of colour blindness. Pipeline ranks, which may be many, go from light to dark.
 """
 
 from dataclasses import dataclass
@@ -19,17 +20,22 @@ class Kind:
 WHITE, BLACK = "#ffffff", "#000000"
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#e69f00", "#009e73", "#cc79a7"
 SKY, YELLOW, VERMILLION, GREY, PALE = "#56b4e9", "#f0e442", "#d55e00", "#999999", "#d4d4d4"
+WINE, INDIGO = "#882255", "#332288"
+DEPTHS = ((237, 248, 177), (65, 182, 196), (37, 52, 148))
+"""Red, green and blue of the first, the middle and the last pipeline rank: YlGnBu of ColorBrewer."""
 
 KINDS = {
     "compute": Kind(letter="C", color=BLUE, ink=WHITE, title="compute"),
     "F": Kind(letter="F", color=BLUE, ink=WHITE, title="forward"),
     "B": Kind(letter="B", color=ORANGE, ink=BLACK, title="backward"),
     "I": Kind(letter="I", color=ORANGE, ink=BLACK, title="input gradient"),
-    "W": Kind(letter="W", color=GREEN, ink=WHITE, title="weight gradient"),
+    "W": Kind(letter="W", color=GREEN, ink=BLACK, title="weight gradient"),
     "tp": Kind(letter="T", color=PURPLE, ink=BLACK, title="tensor-parallel communication"),
     "pp": Kind(letter="P", color=SKY, ink=BLACK, title="pipeline communication"),
     "dp": Kind(letter="D", color=YELLOW, ink=BLACK, title="data-parallel communication"),
-    "optimizer": Kind(letter="O", color=VERMILLION, ink=WHITE, title="optimizer"),
+    "ep": Kind(letter="E", color=WINE, ink=WHITE, title="expert-parallel communication"),
+    "cp": Kind(letter="X", color=INDIGO, ink=WHITE, title="context-parallel communication"),
+    "optimizer": Kind(letter="O", color=VERMILLION, ink=BLACK, title="optimizer"),
     "host": Kind(letter="H", color=GREY, ink=BLACK, title="host"),
     "other": Kind(letter="?", color=GREY, ink=BLACK, title="other"),
     "bubble": Kind(letter="·", color=PALE, ink=BLACK, title="bubble"),
@@ -37,8 +43,8 @@ KINDS = {
 
 MEMORY = {
     "weights": Kind(letter="W", color=BLUE, ink=WHITE, title="weights"),
-    "gradients": Kind(letter="G", color=VERMILLION, ink=WHITE, title="gradients"),
-    "optimizer": Kind(letter="O", color=GREEN, ink=WHITE, title="optimizer state"),
+    "gradients": Kind(letter="G", color=VERMILLION, ink=BLACK, title="gradients"),
+    "optimizer": Kind(letter="O", color=GREEN, ink=BLACK, title="optimizer state"),
     "activations": Kind(letter="A", color=ORANGE, ink=BLACK, title="activations"),
     "recomputation": Kind(letter="R", color=YELLOW, ink=BLACK, title="recomputed layer"),
     "logits": Kind(letter="L", color=PURPLE, ink=BLACK, title="logits"),
@@ -65,3 +71,26 @@ def part(key: str) -> Kind:
 def holding(key: str) -> Kind:
     """How a part of memory looks, with its words."""
     return MEMORY.get(key, Kind(letter="?", color=GREY, ink=BLACK, title=key.replace("_", " ")))
+
+
+def depth(place: int, count: int) -> tuple[str, str]:
+    """The colour of one of `count` pipeline ranks, and of text upon it: black or white, whichever stands out more."""
+    position = (len(DEPTHS) - 1) * place / max(count - 1, 1)
+    below = min(int(position), len(DEPTHS) - 2)
+    pairs = zip(DEPTHS[below], DEPTHS[below + 1], strict=True)
+    mixed = [round(low + (high - low) * (position - below)) for low, high in pairs]
+    color = "#" + "".join(f"{channel:02x}" for channel in mixed)
+    return color, max(BLACK, WHITE, key=lambda ink: contrast(ink, color))
+
+
+def contrast(one: str, other: str) -> float:
+    """How far two colours stand apart, from 1 to 21 [WCAG 2.2, contrast ratio]; 4.5 is enough for text."""
+    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(color: str) -> float:
+    """Relative luminance of an sRGB colour, from 0 to 1 [WCAG 2.2]."""
+    channels = [int(color[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from sim.reports.palette import KINDS, kind_of, part
 from sim.timeline import KINDS as ACTION_KINDS
 from sim.timeline import NO_ACTION, Timeline
+from topologies.quantity import nbytes, seconds
 
 MOST_SPANS = 100_000
+LONG = 0.1
+"""A span is long from this part of the mean length on: without the short ones a step looks nearly the same."""
 BOTH = "both"
 ENOUGH_OF_BOTH = 0.2
 LOOKS = tuple(KINDS)
@@ -39,7 +42,8 @@ def looks(timeline: Timeline) -> NDArray[np.int8]:
 
 
 def cut(timeline: Timeline, most: int = MOST_SPANS) -> Cut:
-    """At most `most` spans: beyond that only those of the compute streams, and of these the first in time."""
+    """At most `most` spans: beyond that only those of the compute streams, of these only the long ones where that is
+    enough, and else the first in time."""
     total = len(timeline.start)
     if total <= most:
         return Cut(timeline=timeline, end=timeline.duration, said="")
@@ -48,6 +52,14 @@ def cut(timeline: Timeline, most: int = MOST_SPANS) -> Cut:
     if len(kept) <= most:
         said = f"Shown are the {len(kept):,} spans of the compute streams, of {total:,} spans in all."
         return Cut(timeline=_rows(timeline, kept), end=timeline.duration, said=said)
+    length = timeline.end[kept] - timeline.start[kept]
+    least = float(length.mean() * LONG)
+    if np.count_nonzero(length >= least) <= most:
+        kept = kept[length >= least]
+        said = (
+            f"Shown are the {len(kept):,} spans of the compute streams that last {seconds(least)} or more, of {total:,}"
+        )
+        return Cut(timeline=_rows(timeline, kept), end=timeline.duration, said=f"{said} spans in all.")
     kept = np.sort(kept[np.argsort(timeline.start[kept], kind="stable")[:most]])
     end = float(timeline.end[kept].max())
     share = f"{end / timeline.duration:.1%}".replace("%", " %")
@@ -153,4 +165,4 @@ def _label(timeline: Timeline, index: int) -> dict[str, object]:
     label = timeline.labels[index]
     title = "" if label.category == "compute" else part(label.category).title
     parts = [(part(key).title, share) for key, share in label.parts if key != label.category and share > 0]
-    return {"name": label.name, "title": title, "parts": parts}
+    return {"name": label.name, "title": title, "size": nbytes(label.nbytes) if label.nbytes else "", "parts": parts}

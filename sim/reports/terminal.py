@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.reports.figures import (
+    LEAST_SHARE,
     Holdings,
     Share,
     breakdown,
@@ -25,14 +26,17 @@ from sim.reports.figures import (
     provenance,
     scenario_rows,
     title,
+    warning,
 )
 from sim.reports.palette import BLACK, BLUE, KINDS, ORANGE, Kind
 from sim.reports.slices import BOTH, action_length, cells
+from sim.reports.sources import achieved, parameters
 from sim.timeline import Timeline
 from sim.training import TrainingReport
 from topologies.quantity import seconds
 
 LEAST_WIDTH = 40
+LEAST_FOR_DETAILS = 56
 MOST_GANTT_ROWS = 64
 MOST_RANKS = 16
 MOST_PATH = 8
@@ -55,7 +59,7 @@ def render(report: TrainingReport, console_width: int, color: bool) -> str:
         emoji=False,
         legacy_windows=False,
     )
-    _headline(console, report)
+    _headline(console, report, width)
     _where_time_goes(console, report, width)
     _gantt(console, report.timeline, width)
     _busy(console, report, width)
@@ -72,13 +76,23 @@ def _colors() -> Literal["truecolor", "256"]:
     return "truecolor" if os.environ.get("COLORTERM") in ("truecolor", "24bit") else "256"
 
 
-def _headline(console: Console, report: TrainingReport) -> None:
+def _headline(console: Console, report: TrainingReport, width: int) -> None:
+    """Three columns; on a narrow terminal the details stand below their figure."""
     console.print(Text(title(report), style="bold"))
     console.print(Text(_settings(report), style="dim"))
+    if warning(report):
+        console.print(Text(warning(report), style="bold red"))
     grid = Table.grid(padding=(0, 2))
     for figure in headline(report):
-        grid.add_row(Text(figure.name), Text(figure.value, style="bold"), Text(figure.detail, style="dim"))
+        row = _words(figure.name), Text(figure.value, style="bold")
+        if width < LEAST_FOR_DETAILS:
+            grid.add_row(*row)
+        else:
+            grid.add_row(*row, _words(figure.detail, style="dim"))
     console.print(grid)
+    if width < LEAST_FOR_DETAILS:
+        for figure in headline(report):
+            console.print(Text(f"{figure.name}: {figure.detail}", style="dim"))
 
 
 def _settings(report: TrainingReport) -> str:
@@ -170,19 +184,25 @@ def _critical_path(console: Console, report: TrainingReport) -> None:
     _heading(console, "Critical path")
     grid = Table.grid(padding=(0, 2))
     for name, time in report.critical_path[:MOST_PATH]:
-        share = percent(time / report.timeline.duration) if report.timeline.duration > 0 else ""
-        grid.add_row(Text(share, justify="right"), Text(seconds(time), justify="right"), Text(name))
+        share = time / report.timeline.duration
+        if share >= LEAST_SHARE:
+            grid.add_row(Text(percent(share), justify="right"), Text(seconds(time), justify="right"), _words(name))
     console.print(grid)
 
 
 def _notes(console: Console, report: TrainingReport) -> None:
-    notes = [note for note in (provenance(report.result), *report.notes) if note]
-    if notes:
-        _heading(console, "Assumptions and sources")
+    reached = (f"{row.part} {row.figure} {row.value}: {row.source}." for row in achieved(parameters(report)))
+    _heading(console, "Assumptions and sources")
     grid = Table.grid(padding=(0, 1))
-    for note in notes:
-        grid.add_row(Text("-"), Text(note))
+    for note in (provenance(report.result), *report.notes, *reached):
+        if note:
+            grid.add_row(Text("-"), _words(note))
     console.print(grid)
+
+
+def _words(text: str, style: str = "") -> Text:
+    """Text for a cell: a word that is longer than its column goes on in the next line."""
+    return Text(text, style=style, overflow="fold")
 
 
 def _heading(console: Console, words: str) -> None:

@@ -5,12 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import topologies
+from sim import models
+from sim.plan import Plan
 from sim.reports import html, slices
 from sim.timeline import Label, Timeline, Track
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+COMMAND = "shardsim train gpt-1t dgx-a100 --gpus 512 --tp 8 --pp 64 --global-batch 512 --recompute full"
 LABELS = (Label(name="bubble", category="bubble"), Label(name="layers", category="compute"))
 
 pytestmark = [
@@ -46,7 +50,13 @@ class Report:
         shares = {"compute": 0.8, "exposed_pp": 0.05, "bubble": 0.15}
         self.timeline = timeline
         self.scenario = {"model": "gpt-1t", "cluster": "dgx-a100", "gpus": 512, "plan": {"tp": 8, "pp": num_ranks}}
-        self.command = "shardsim train gpt-1t dgx-a100 --gpus 512 --tp 8 --pp 64 --global-batch 512 --recompute full"
+        self.model = models.load("gpt-1t")
+        self.cluster = topologies.load("dgx-a100", 8 * num_ranks)
+        self.plan = Plan(
+            tp=8, sp=True, pp=num_ranks, vpp=1, dp=1, zero=1, recompute="full", schedule="1f1b", micro_batch=1,
+            global_batch=512,
+        )  # fmt: skip
+        self.command = COMMAND
         figures = ("tokens_per_s", "tokens_per_s_per_gpu", "model_tflops_per_gpu", "hardware_tflops_per_gpu")
         self.result = dict.fromkeys(figures, 123456.7) | {
             "step_time_s": timeline.duration,
@@ -125,6 +135,58 @@ def test_page_fits_its_window_and_draws_both_kinds(open_page, width, scheme):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert {"#0072b2", "#e69f00"} <= colors(page)
     assert page.complaints == []
+
+
+@pytest.mark.parametrize("width", [1280, 420])
+def test_the_cluster_is_drawn_and_nothing_of_it_is_cut_off(open_page, width):
+    """Four nodes of eight GPUs; neither numbers nor labels are wider than what they stand in."""
+    page = open_page(width=width)
+    gpus = page.locator("#cluster .node .gpu")
+    assert gpus.count() == 32
+    assert gpus.nth(13).get_attribute("title") == "GPU 13: node 1, slot 5, tp 5, dp 0, pp 1"
+    assert gpus.nth(13).inner_text().split() == ["1", "13"]
+    parts = "#cluster .gpu, #cluster .group, #cluster .shared, #cluster .joint"
+    cut_off = f"[...document.querySelectorAll('{parts}')].filter((e) => e.scrollWidth > e.clientWidth).length"
+    assert page.evaluate(cut_off) == 0
+    assert page.complaints == []
+
+
+def test_a_large_cluster_is_drawn_in_part(open_page):
+    page = open_page(num_ranks=64)
+    assert page.locator("#cluster .node .gpu").count() == 64
+    assert page.locator("#cluster .gap").inner_text() == "56 more: nodes 6 to 61, pipeline ranks 6 to 61"
+
+
+def press_copy(page, clipboard):
+    """Press the button by key, with a clipboard of ours; returns what the page says then."""
+    page.evaluate(f"() => {{ navigator.clipboard.writeText = (text) => {clipboard}; }}")
+    page.locator("#copy").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.getElementById('copied').textContent !== ''")
+    return page.locator("#copied").inner_text()
+
+
+def test_the_command_is_copied_by_key(open_page):
+    page = open_page()
+    assert press_copy(page, "{ window.copied = text; return Promise.resolve(); }") == "copied"
+    assert page.evaluate("copied") == COMMAND
+
+
+def test_where_the_clipboard_is_denied_the_command_is_selected(open_page):
+    page = open_page()
+    press_copy(page, "Promise.reject()")
+    assert page.evaluate("String(getSelection())") == COMMAND
+
+
+def test_every_table_has_headers_and_every_bar_and_row_has_words(open_page):
+    page = open_page()
+    assert page.locator("table").count() == page.locator("table:has(thead th[scope=col])").count() == 3
+    unnamed = "[...document.querySelectorAll('[role=img]')].filter((e) => !e.ariaLabel).length"
+    assert page.evaluate(unnamed) == 0
+    assert page.evaluate("document.documentElement.lang") == "en"
+    assert page.locator("#cluster .slots").first.get_attribute("aria-label") == (
+        "tensor-parallel group of GPUs 0 to 7: replica dp 0, pipeline rank 0"
+    )
 
 
 def test_dark_and_light_differ(open_page):

@@ -1,53 +1,64 @@
-"""What `shardsim models` and `shardsim clusters` print can be read by people and by awk."""
+"""What `shardsim models` shows can be checked against the shapes."""
 
 import re
 
-import topologies
+import pytest
+
 from sim import models
-from sim.reports.catalogue import cluster_details, cluster_list, model_details, model_list
+from sim.reports import catalogue
+from sim.reports.catalogue import MODEL_COLUMNS
 
 
-def cells(text: str) -> list[list[str]]:
-    return [re.split(r" {2,}", line) for line in text.splitlines()]
+def row(name: str) -> dict[str, str]:
+    (found,) = (row for row in catalogue.models() if row.cells[0] == name)
+    return dict(zip(MODEL_COLUMNS, found.cells, strict=True))
 
 
-def test_every_model_has_a_row_with_its_shapes() -> None:
-    head, *rows = cells(model_list())
-    assert [row[0] for row in rows] == models.names()
-    assert {len(row) for row in (head, *rows)} == {9}
-    llama = next(row for row in rows if row[0] == "llama3-70b")
-    assert llama == ["llama3-70b", "70.6 B", "80", "8192", "64", "8", "28672", "128256", "8192"]
+def words(name: str) -> dict[str, str]:
+    return dict(catalogue.model(name).words)
 
 
-def test_every_cluster_has_a_row_with_its_parts() -> None:
-    head, *rows = cells(cluster_list())
-    assert [row[0] for row in rows] == topologies.names()
-    assert {len(row) for row in (head, *rows)} == {7}
-    dgx = next(row for row in rows if row[0] == "dgx-h100")
-    assert dgx[1:6] == ["h100-80gb-sxm", "8", "nvlink4", "8 x ib-ndr400", "4096"]
+def test_every_model_has_a_row() -> None:
+    assert [row.cells[0] for row in catalogue.models()] == models.names()
 
 
-def test_columns_stand_under_their_heads() -> None:
-    for text in (model_list(), cluster_list()):
-        head, *lines = text.splitlines()
-        starts = [found.start() for found in re.finditer(r"(?<![^ ] )(?<![^ ])[^ ]", head)]
-        assert all(line == line.rstrip() for line in lines)
-        for start in starts[1:]:
-            assert all(line[start - 2 : start] == "  " and line[start] != " " for line in lines)
+def test_a_dense_model_has_a_row_with_its_shapes() -> None:
+    assert row("llama3-70b") == {
+        "model": "llama3-70b", "parameters": "70.6 B", "active": "-", "layers": "80", "hidden": "8192",
+        "attention": "GQA 64/8", "experts": "-", "ffn": "28672", "window": "-", "vocab": "128256", "seq len": "8192",
+    }  # fmt: skip
 
 
-def test_a_model_is_shown_with_everything_that_is_known() -> None:
-    model = models.load("gpt-22b")
-    shown = dict(line.split(maxsplit=1) for line in model_details(model).splitlines())
-    assert shown.keys() == {"parameters", *model.__dataclass_fields__}
-    assert (shown["num_layers"], shown["hidden"], shown["tied_embedding"]) == ("48", "6144", "True")
+def test_experts_latents_and_windows_have_their_columns() -> None:
+    deepseek, oss = row("deepseek-v3"), row("gpt-oss-120b")
+    assert (deepseek["attention"], deepseek["experts"], deepseek["ffn"]) == ("MLA 128", "8 of 256 + 1", "2048")
+    assert (oss["attention"], oss["experts"], oss["window"]) == ("GQA 64/8", "4 of 128", "128")
+    assert (row("gpt-175b")["attention"], row("gemma-2b")["attention"]) == ("MHA 96", "MQA 8/1")
 
 
-def test_a_cluster_is_shown_with_each_achievable_rate_and_its_source() -> None:
-    cluster = topologies.load("dgx-a100")
-    shown = cluster_details(cluster)
-    for fit in (cluster.gpu.fit, cluster.node.scale_up.fit, cluster.node.nic.fit):
-        for name, value in fit.values.items():
-            assert f"{value:g} ({fit.sources[name]})" in shown
-    assert "bf16 312 TFLOP/s" in shown
-    assert "nvlink3, 300 GB/s each way" in shown
+def test_a_mixture_of_experts_says_how_much_of_it_a_token_meets() -> None:
+    assert words("deepseek-v3")["experts"].endswith("on 58 of 61 layers")
+    assert words("deepseek-v3")["active"].startswith("36.6 B for each token")
+    assert "active" not in words("llama3-70b")
+    assert words("gpt-oss-20b")["window"] == "128 tokens on 12 of 24 layers"
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_a_model_is_shown_with_its_source_and_how_far_its_count_is_off(name: str) -> None:
+    """Where the published figure is a rounded one, by up to some per cent."""
+    shown, entry = words(name), models.entry(name)
+    assert shown["source"] == entry.source
+    if entry.published_parameters is not None:
+        off = re.search(r"by ([\d.]+) %", shown["published"])
+        assert off is not None
+        exact = abs(models.num_parameters(entry.model) / entry.published_parameters - 1)
+        assert float(off[1]) / 100 == pytest.approx(exact, abs=5.1e-5)
+
+
+def test_the_data_of_a_model_are_its_shapes() -> None:
+    record, model = catalogue.model("mixtral-8x7b").record, models.load("mixtral-8x7b")
+    assert record["parameters"] == models.num_parameters(model)
+    assert record["active_parameters"] == models.active_parameters(model)
+    assert record["moe"] == {
+        "num_experts": 8, "top_k": 2, "ffn": 14336, "shared_ffn": 0, "num_dense_layers": 0, "every": 1,
+    }  # fmt: skip

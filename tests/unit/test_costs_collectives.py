@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.costs.collectives import COLLECTIVES, all_gather, all_reduce, alone, reduce_scatter
-from sim.costs.collectives.chain import members, seconds
+from sim.costs.collectives.chain import members, seconds_per_byte, shares
 from sim.costs.collectives.point_to_point import send
 from sim.costs.collectives.ring import ring
 from sim.costs.collectives.tree import tree
-from topologies.fabric import Wire
+from tests.clusters import BRIDGE, cluster_of, link, node_of
+from topologies.fabric import Wire, describe
 from topologies.hardware import Cluster, Fit, Gpu, Link, Network, Node, Pool
 
 GPU = Gpu(
@@ -91,10 +92,10 @@ def test_all_reduce_over_many_nodes_takes_the_tree_when_small_and_the_ring_when_
     small, large = all_reduce(cluster, gpus, 1e3), all_reduce(cluster, gpus, 1e10)
     assert small.latency == pytest.approx(2 * ceil(log2(64)) * 1e-5)
     assert large.latency == pytest.approx(2 * 63 * 1e-5)
+    per_byte = seconds_per_byte(cluster, shares(cluster, held))
     for nbytes, activity in ((1e3, small), (1e10, large)):
-        best = min(
-            seconds(cluster, held, chain) for chain in (ring(cluster, held, nbytes, 2), tree(cluster, held, nbytes))
-        )
+        chains = ring(cluster, held, nbytes, 2), tree(cluster, held, nbytes)
+        best = min(chain.latency + chain.nbytes * per_byte for chain in chains)
         assert alone(cluster, activity) == pytest.approx(best)
 
 
@@ -115,3 +116,95 @@ def test_a_message_takes_latency_and_bytes_over_the_link_between() -> None:
     assert alone(cluster, send(cluster, 0, 1, 1e7)) == pytest.approx(101e-6)
     assert alone(cluster, send(cluster, 0, 4, 1e7)) == pytest.approx(1010e-6)
     assert send(cluster, 2, 2, 1e7).loads == ()
+
+
+def loads_of(cluster: Cluster, gpus: list[int]) -> dict[str, int]:
+    """Bytes over each wire, by its name, of a chain of 1 GB: an all-gather of n/(n-1) GB."""
+    n = len(gpus)
+    loads = all_gather(cluster, gpus, n / (n - 1) * 1e9).loads
+    return {describe(cluster, wire): round(nbytes) for wire, nbytes in loads}
+
+
+def test_fewer_nics_share_what_leaves_a_node_evenly() -> None:
+    """Three members in node 0 on two NICs (GPUs 0 and 1 on the first), one in node 1: 0.5 GB over each, 1 GB there."""
+    cluster = cluster_of((node_of(num_gpus=4, num_nics=2), 2))
+    found = {name: nbytes for name, nbytes in loads_of(cluster, [0, 1, 2, 4]).items() if name.endswith("out")}
+    assert found["NIC 0 of node 0, out"] == found["NIC 1 of node 0, out"] == 0.5e9
+    assert found["NIC 0 of node 1, out"] == 1e9
+    assert found["NVLink port of GPU 0, out"] == round(2 / 3 * 1e9)
+
+
+def test_in_a_mesh_the_members_use_the_wires_between_them_at_once() -> None:
+    """Of the seven wires of a port, three members use two each: the all-gather takes 7/2 of what a switch needs."""
+    mesh = cluster_of((node_of("mesh"), 1))
+    assert set(loads_of(mesh, [0, 3, 5]).values()) == {0.5e9}
+    assert len(loads_of(mesh, [0, 3, 5])) == 6
+    switch = cluster_of((node_of(), 1))
+    slow, fast = (all_gather(each, [0, 3, 5], 1e9) for each in (mesh, switch))
+    assert alone(mesh, slow) - slow.latency == pytest.approx(7 / 2 * (alone(switch, fast) - fast.latency))
+
+
+def test_in_a_tree_the_ring_goes_from_slot_to_slot_and_crosses_sockets_once_each_way() -> None:
+    tree = cluster_of((node_of("pcie", 8, 8, gpus_per_switch=2, num_sockets=2), 1))
+    loads = loads_of(tree, list(range(8)))
+    assert set(loads.values()) == {1e9}
+    assert len(loads) == 8 * 2 + 4 * 2 + 2
+    assert all_gather(tree, range(8), 1e9).latency == pytest.approx(5e-6 + 7 * 6e-6)
+
+
+def test_bridges_take_every_second_hop_of_the_ring() -> None:
+    tree = cluster_of((node_of("pcie", 4, 4, bridge=BRIDGE), 1))
+    assert set(loads_of(tree, [0, 1, 2, 3])) == {
+        "NVLink bridge from GPU 0 to GPU 1",
+        "NVLink bridge from GPU 2 to GPU 3",
+        *(f"PCIe slot of GPU {gpu}, out" for gpu in (1, 3)),
+        *(f"PCIe slot of GPU {gpu}, in" for gpu in (0, 2)),
+    }
+
+
+def test_from_leaf_to_leaf_a_ring_crosses_the_spine_where_nodes_follow_each_other() -> None:
+    """Four nodes on two leaves, in order: leaf 0 is left once, leaf 1 too. With every second node twice as often."""
+    tree = cluster_of((node_of(), 4), wiring="fat-tree", nodes_per_leaf=2, oversubscription=2.0)
+    gpus = [8 * node + slot for node in range(4) for slot in range(8)]
+    assert loads_of(tree, gpus)["leaf 0 up to the spine"] == 1e9
+    crossed = [8 * node for node in (0, 2, 1, 3)]
+    assert loads_of(tree, crossed)["leaf 0 up to the spine"] == 2e9
+
+
+def test_on_rails_each_rail_crosses_with_its_own_share() -> None:
+    rails = cluster_of((node_of(), 4), nodes_per_leaf=2, oversubscription=2.0)
+    loads = loads_of(rails, list(range(32)))
+    assert all(loads[f"leaf {leaf} of rail {rail} up to the spine"] == 1e9 / 8 for leaf in (0, 1) for rail in range(8))
+
+
+def test_a_group_that_changes_rails_from_node_to_node_crosses_the_spine() -> None:
+    """GPU 0 of node 0 and GPU 1 of node 1, on one leaf a rail for all nodes."""
+    rails = cluster_of((node_of(), 2), nodes_per_leaf=2, oversubscription=2.0)
+    loads = loads_of(rails, [0, 9])
+    assert loads["leaf 0 of rail 0 up to the spine"] == loads["leaf 0 of rail 1 down from the spine"] == 1e9
+
+
+def test_in_a_torus_a_ring_takes_the_way_from_node_to_node() -> None:
+    """A ring of four nodes: each wire onwards once, none back."""
+    torus = cluster_of((node_of(num_gpus=1, num_nics=4), 4), wiring="torus", torus=(4,))
+    loads = loads_of(torus, [0, 1, 2, 3])
+    assert loads == {f"torus wire of node {node}, dimension 0, onwards": 1e9 for node in range(4)}
+
+
+def test_the_slowest_nodes_nic_sets_the_pace_of_a_mixed_group() -> None:
+    slow = link("slow nic", 2e9, 30e-6)
+    mixed = cluster_of((node_of(num_gpus=2, num_nics=2), 1), (node_of(num_gpus=2, num_nics=2, nic=slow), 1))
+    gathered = all_gather(mixed, range(4), 4 / 3 * 1e9)
+    assert gathered.latency == pytest.approx(5e-6 + 2 * 3e-6 + 30e-6)
+    assert alone(mixed, gathered) == pytest.approx(gathered.latency + 0.5e9 / 2e9)
+
+
+def test_in_a_tree_too_each_nic_takes_its_share_and_each_slot_a_part_of_that() -> None:
+    """Members 0, 1, 2 of a node whose NICs serve two each: half over either NIC, so a quarter from slots 0 and 1."""
+    tree = cluster_of((node_of("pcie", 4, 2, gpus_per_switch=2), 2))
+    loads = loads_of(tree, [0, 1, 2, 4])
+    assert loads["NIC 0 of node 0, out"] == loads["NIC 1 of node 0, out"] == 0.5e9
+    hops = 2 / 3 * 1e9
+    assert [loads[f"PCIe slot of GPU {gpu}, out"] for gpu in (0, 1, 2)] == [
+        round(hops + share) for share in (0.25e9, 0.25e9, 0.5e9)
+    ]

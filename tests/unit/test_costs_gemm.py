@@ -64,3 +64,15 @@ def test_summing_into_fp32_moves_four_times_the_output() -> None:
     gpu = make_gpu(memory_bandwidth=1e9)
     plain, summed = gemm(gpu, 2560, 1280, 1, "fp16"), gemm(gpu, 2560, 1280, 1, "fp16", output_nbytes=8)
     assert summed / plain == pytest.approx(4, rel=0.01)
+
+
+def test_a_grouped_product_of_one_row_each_reads_all_matrices() -> None:
+    """8 experts with one row each: 8 x 2 x 4096 x 4096 bytes of weights at 10 GB/s take 27 ms."""
+    gpu = make_gpu(memory_bandwidth=1e10)
+    assert gemm(gpu, 1, 4096, 4096, "fp16", batch=8) == pytest.approx(8 * 2 * 4096**2 / 1e10, rel=1e-3)
+
+
+def test_products_of_a_group_share_waves() -> None:
+    """Ten products of 256 x 128 are ten tiles, one wave on ten SMs, as is one product of 2560 x 128."""
+    grouped = gemm(make_gpu(), 256, 128, 8192, "fp16", batch=10)
+    assert grouped == gemm(make_gpu(), 2560, 128, 8192, "fp16")

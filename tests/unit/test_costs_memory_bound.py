@@ -58,3 +58,11 @@ def test_adam_moves_58_bytes_a_parameter_in_fp16_and_8_less_without_a_loss_scale
 def test_gradients_are_scaled_in_place() -> None:
     assert gradient_scale(GPU, 1e9, 4) == pytest.approx(8e-3, rel=1e-3)
     assert embedding_gradient(GPU, 1e9, 4) == pytest.approx(12e-3, rel=1e-3)
+
+
+def test_a_router_s_kernels_move_14_bytes_a_score_forward_and_18_backward() -> None:
+    """Top-k: reads 2, writes 1. Softmax for the loss that balances: reads 2, writes 4; for the weights: reads the
+    choice 1, writes 4. Backward: both read probability and gradient in fp32, 2 are written."""
+    forward = kernel(GPU, "top-k", 1e9) + kernel(GPU, "router softmax forward", 1e9)
+    assert forward == pytest.approx(14.002e-3)
+    assert kernel(GPU, "router softmax backward", 1e9) == pytest.approx(18.001e-3)

@@ -188,14 +188,14 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("model: x\nplan:\n  tp: -3", "file.yaml:3: plan.tp: input should be greater than or equal to 1, got -3"),
-        ("model: x\nplan:\n  tp: 2.5", "file.yaml:3: plan.tp: input should be a valid integer, got a number with a"),
+        ("model: x\nplan:\n  tp: -3", "file.yaml:3: plan.tp: must be 1 or more, got -3"),
+        ("model: x\nplan:\n  tp: 2.5", "file.yaml:3: plan.tp: must be a whole number, got 2.5"),
         ("model: x\nplan:\n  tpp: 3", "file.yaml:3: plan.tpp: unknown field; did you mean tp?"),
         ("model: x\nplan:\n  zzz: 3", "file.yaml:3: plan.zzz: unknown field; known here: tp, schedule"),
         ("modl: x", "file.yaml:1: modl: unknown field; did you mean model?"),
         ("plan: {tp: 2}", "file.yaml: model: this field is missing; add it"),
-        ("model: [a]", "file.yaml:1: model: input should be a valid string, got a list"),
-        ("model: x\nlayers:\n- 1\n- two", "file.yaml:4: layers.1: input should be a valid integer"),
+        ("model: [a]", "file.yaml:1: model: must be text, got a list"),
+        ("model: x\nlayers:\n- 1\n- two", "file.yaml:4: layers.1: must be a whole number, got 'two'"),
         ("- model", "file.yaml: should be a mapping of fields, such as 'name: value', got a list"),
         ("42", "file.yaml: should be a mapping of fields, such as 'name: value', got 42"),
         ("model: x\nplan: 7", "file.yaml:2: plan: "),

@@ -1,14 +1,26 @@
-"""Laws of the wiring: which wires a message takes, and what they carry."""
+"""Laws of the wiring: which wires a message takes, and what they carry. Every wiring by a route that one can draw."""
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import topologies
+from tests.clusters import BRIDGE, NIC, NVLINK, SLOT, SOCKETS, cluster_of, node_of
 from tests.programs import with_node
-from topologies.fabric import Wire, capacity, link_between, node_of, route
+from topologies import fabric
+from topologies.fabric import Wire, capacity, describe, link_between, loaded_route, route
+from topologies.hardware import Cluster
 
 CLUSTER = topologies.load("dgx-h100", 32)
+TREE = cluster_of((node_of("pcie", 8, 2, gpus_per_switch=2, num_sockets=2), 4))
+"""Switches of GPUs 0-1, 2-3, ...; sockets of GPUs 0-3, 4-7; NIC 0 serves 0-3, NIC 1 4-7."""
 gpus = st.integers(0, CLUSTER.num_gpus - 1)
+
+
+def words(cluster: Cluster, source: int, target: int) -> list[str]:
+    return [describe(cluster, wire) for wire in cluster.route(source, target)]
 
 
 def test_a_message_in_a_node_stays_on_nvlink() -> None:
@@ -16,11 +28,15 @@ def test_a_message_in_a_node_stays_on_nvlink() -> None:
 
 
 def test_a_message_between_nodes_leaves_by_the_senders_nic() -> None:
-    assert route(CLUSTER, 7, 8) == (Wire("nic", "out", 7), Wire("nic", "in", 8))
+    assert route(CLUSTER, 7, 15) == (Wire("nic", "out", 7), Wire("nic", "in", 15))
+
+
+def test_a_message_to_oneself_takes_no_wire() -> None:
+    assert CLUSTER.route(3, 3) == ()
 
 
 def test_nodes_hold_their_gpus_in_order() -> None:
-    assert [node_of(CLUSTER, gpu) for gpu in (0, 7, 8, 31)] == [0, 0, 1, 3]
+    assert [fabric.node_of(CLUSTER, gpu) for gpu in (0, 7, 8, 31)] == [0, 0, 1, 3]
 
 
 @given(gpus, gpus)
@@ -32,13 +48,150 @@ def test_the_way_back_takes_the_opposite_directions(a: int, b: int) -> None:
 
 
 @given(gpus, gpus)
-def test_no_wire_on_the_way_carries_less_than_its_kind_of_link_achieves(a: int, b: int) -> None:
+def test_no_wire_that_can_bind_carries_less_than_its_kind_of_link_achieves(a: int, b: int) -> None:
+    assume(a != b)
     link = link_between(CLUSTER, a, b)
-    assert [capacity(CLUSTER, wire) for wire in route(CLUSTER, a, b)] == [link.achievable_bandwidth] * 2
+    assert [capacity(CLUSTER, wire) for wire in loaded_route(CLUSTER, a, b)] == [link.achievable_bandwidth] * 2
 
 
-def test_gpus_share_nics_evenly_where_there_are_fewer() -> None:
-    """4 NICs for 8 GPUs: half a NIC each, 0.94 x 25 GB/s of NDR; NVLink does not change."""
+def test_gpus_of_one_nic_share_it() -> None:
+    """4 NICs for 8 GPUs: GPUs 2 and 3 leave by NIC 1, 0.94 x 50 GB/s of NDR."""
     halved = with_node(CLUSTER, num_nics=4)
-    assert capacity(halved, Wire("nic", "out", 3)) == 0.94 * 25e9
-    assert capacity(halved, Wire("nvlink", "in", 3)) == capacity(CLUSTER, Wire("nvlink", "in", 3))
+    assert loaded_route(halved, 2, 10) == loaded_route(halved, 3, 11) == (Wire("nic", "out", 2), Wire("nic", "in", 10))
+    assert capacity(halved, Wire("nic", "out", 2)) == 0.94 * 50e9
+    assert words(halved, 3, 11) == ["NIC 1 of node 0, out", "NIC 1 of node 1, in"]
+
+
+def test_a_gpu_with_several_nics_has_them_as_one_wire() -> None:
+    """4 NICs for each GPU, as in p5."""
+    many = with_node(CLUSTER, num_nics=32)
+    assert loaded_route(many, 3, 11) == (Wire("nic", "out", 3), Wire("nic", "in", 11))
+    assert capacity(many, Wire("nic", "out", 3)) == 4 * 0.94 * 50e9
+
+
+def test_nics_that_do_not_divide_the_gpus_serve_every_gpu_once() -> None:
+    """3 NICs for 8 GPUs: from slots 0, 2.67, 5.33 on."""
+    odd = with_node(CLUSTER, num_nics=3)
+    assert [route(odd, gpu, 8 + gpu)[0].number for gpu in range(8)] == [0, 0, 0, 3, 3, 3, 6, 6]
+
+
+def test_below_one_switch_a_message_goes_from_slot_to_slot() -> None:
+    assert words(TREE, 0, 1) == ["PCIe slot of GPU 0, out", "PCIe slot of GPU 1, in"]
+
+
+def test_between_sockets_a_message_climbs_the_whole_tree() -> None:
+    assert words(TREE, 1, 14 - 8) == [
+        "PCIe slot of GPU 1, out",
+        "PCIe switch of GPUs 0 to 1, up",
+        "socket link of node 0, onwards",
+        "PCIe switch of GPUs 6 to 7, down",
+        "PCIe slot of GPU 6, in",
+    ]
+
+
+def test_a_bridge_joins_a_pair_and_nobody_else() -> None:
+    bridged = with_node(TREE, bridge=BRIDGE)
+    assert words(bridged, 3, 2) == ["NVLink bridge from GPU 3 to GPU 2"]
+    assert route(bridged, 1, 2) == route(TREE, 1, 2)
+
+
+def test_a_nic_for_several_switches_is_at_the_socket() -> None:
+    """NIC 0 of a node with one NIC: at socket 0, so GPU 6 of socket 1 crosses the socket link on its way out."""
+    single = with_node(TREE, num_nics=1)
+    assert words(single, 6, 8) == [
+        "PCIe slot of GPU 6, out",
+        "PCIe switch of GPUs 6 to 7, up",
+        "socket link of node 0, back",
+        "NIC 0 of node 0, out",
+        "NIC 0 of node 1, in",
+        "PCIe switch of GPUs 8 to 9, down",
+        "PCIe slot of GPU 8, in",
+    ]
+
+
+def test_a_nic_for_one_switch_is_below_it() -> None:
+    own = with_node(TREE, num_nics=4)
+    assert words(own, 6, 14) == [
+        "PCIe slot of GPU 6, out",
+        "NIC 3 of node 0, out",
+        "NIC 3 of node 1, in",
+        "PCIe slot of GPU 14, in",
+    ]
+
+
+def test_in_a_mesh_a_message_has_the_wire_of_its_pair() -> None:
+    """A port's bandwidth is dealt to the wires to seven others."""
+    mesh = cluster_of((node_of("mesh"), 1))
+    assert words(mesh, 2, 5) == ["wire from GPU 2 to GPU 5"]
+    assert capacity(mesh, route(mesh, 2, 5)[0]) == 300e9 / 7
+
+
+def test_from_leaf_to_leaf_a_message_goes_over_the_spine() -> None:
+    tree = cluster_of((node_of(num_nics=4), 8), wiring="fat-tree", nodes_per_leaf=2, oversubscription=4.0)
+    assert words(tree, 0, 33)[1:3] == ["leaf 0 up to the spine", "leaf 2 down from the spine"]
+    assert [wire.medium for wire in route(tree, 0, 9)] == ["nic", "nic"]
+
+
+def test_a_leaf_carries_what_is_below_it_over_the_oversubscription() -> None:
+    """Two nodes of four NICs of 10 GB/s, a quarter of it; on rails one NIC of each node."""
+    tree = cluster_of((node_of(num_nics=4), 8), wiring="fat-tree", nodes_per_leaf=2, oversubscription=4.0)
+    assert capacity(tree, route(tree, 0, 33)[1]) == 2 * 4 * 10e9 / 4
+    rails = replace(tree, network=replace(tree.network, wiring="rail-optimised"))
+    assert capacity(rails, route(rails, 0, 33)[1]) == 2 * 10e9 / 4
+
+
+def test_in_one_rail_a_message_stays_below_its_leaf_and_between_rails_it_does_not() -> None:
+    rails = cluster_of((node_of(), 4), nodes_per_leaf=2)
+    assert len(route(rails, 3, 11)) == 2
+    assert words(rails, 3, 12)[1:3] == ["leaf 0 of rail 3 up to the spine", "leaf 0 of rail 4 down from the spine"]
+
+
+def test_leaves_that_carry_all_that_is_below_them_are_crossed_but_not_loaded() -> None:
+    rails = cluster_of((node_of(), 4), nodes_per_leaf=2)
+    assert len(route(rails, 3, 28)) == 4
+    assert [wire.medium for wire in loaded_route(rails, 3, 28)] == ["nic", "nic"]
+
+
+def test_in_a_torus_a_message_goes_dimension_by_dimension_the_short_way() -> None:
+    """4 x 3 nodes of one GPU: from (0, 0) to (3, 2) one back in the first, one back in the second dimension."""
+    torus = cluster_of((node_of(num_gpus=1, num_nics=4), 12), wiring="torus", torus=(4, 3))
+    assert words(torus, 0, 11) == ["torus wire of node 0, dimension 0, back", "torus wire of node 3, dimension 1, back"]
+    assert words(torus, 0, 2) == [
+        "torus wire of node 0, dimension 0, onwards",
+        "torus wire of node 1, dimension 0, onwards",
+    ]
+
+
+def test_a_nodes_nics_are_dealt_to_the_wires_of_a_torus() -> None:
+    """Four NICs of 10 GB/s for two ways in two dimensions; a dimension of one node has no wires."""
+    torus = cluster_of((node_of(num_gpus=1, num_nics=4), 12), wiring="torus", torus=(4, 3, 1))
+    assert capacity(torus, route(torus, 0, 1)[0]) == 10e9
+
+
+def test_mixed_nodes_have_each_their_own_wires() -> None:
+    """Two nodes of 8 with 8 NICs, then nodes of 4 in a PCIe tree with one NIC."""
+    mixed = cluster_of((node_of(), 2), (node_of("pcie", 4, 1, gpus_per_switch=2), 4))
+    assert words(mixed, 9, 23) == [
+        "NIC 1 of node 1, out",
+        "leaf 0 of rail 1 up to the spine",
+        "leaf 0 of rail 0 down from the spine",
+        "NIC 0 of node 3, in",
+        "PCIe switch of GPUs 22 to 23, down",
+        "PCIe slot of GPU 23, in",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "source", "target", "link"),
+    [
+        (CLUSTER, 0, 1, CLUSTER.node.scale_up),
+        (CLUSTER, 0, 9, CLUSTER.node.nic),
+        (TREE, 0, 1, SLOT),
+        (TREE, 0, 7, SOCKETS),
+        (with_node(TREE, bridge=BRIDGE), 0, 1, BRIDGE),
+        (cluster_of((node_of("mesh"), 1)), 0, 1, NVLINK),
+        (cluster_of((node_of(), 1), (node_of("pcie"), 1)), 0, 9, NIC),
+    ],
+)
+def test_the_slowest_link_on_the_way_sets_the_latency(cluster: Cluster, source: int, target: int, link: object) -> None:
+    assert link_between(cluster, source, target) == link

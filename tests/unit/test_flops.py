@@ -4,8 +4,9 @@ import pytest
 
 from sim import models
 from sim.models import Transformer
+from sim.models.flops import attention_flops
 
-GPTS = [name for name in models.names() if name.startswith("gpt")]
+GPTS = [name for name in models.names() if name.startswith("gpt") and "oss" not in name]
 BATCH, SEQ_LEN = 3, 2048
 
 
@@ -50,6 +51,52 @@ def test_flops_of_llama_by_hand() -> None:
     """
     per_token = 2 * (32 * 218_103_808 + 525_336_576) + 4_294_967_296
     assert models.model_flops(models.load("llama3-8b"), 1, 8192) == 3 * 8192 * per_token
+
+
+def test_flops_of_deepseek_v3_by_hand() -> None:
+    """Per token and forward, in weights: latent attention 187,105,280 a layer (7168 x 1536 + 1536 x 128 x 192 to the
+    queries, 7168 x 576 + 512 x 128 x 256 to keys and values, 128 x 128 x 7168 out); 3 dense MLPs of 3 x 7168 x 18432;
+    58 layers with a router 7168 x 256 and 8 + 1 experts of 3 x 7168 x 2048; head 7168 x 129280. Scores and values:
+    2 x 4096 x 128 x (192 + 128) a layer.
+    """
+    attention = 7168 * 1536 + 1536 * 128 * 192 + 7168 * 576 + 512 * 128 * 256 + 128 * 128 * 7168
+    assert attention == 187_105_280
+    experts = 7168 * 256 + 9 * 3 * 7168 * 2048
+    weights = 61 * attention + 3 * 3 * 7168 * 18432 + 58 * experts + 7168 * 129280
+    per_token = 2 * weights + 61 * 2 * 4096 * 128 * (192 + 128)
+    assert models.model_flops(models.load("deepseek-v3"), 1, 4096) == 3 * 4096 * per_token
+
+
+@pytest.mark.parametrize(("name", "published"), [("deepseek-v2", 155e9), ("deepseek-v3", 250e9)])
+def test_deepseeks_training_costs_what_its_makers_print(name: str, published: float) -> None:
+    """FLOPs per token at 4,096 tokens, causal attention counted half [Zhao et al. 2025, arXiv 2505.09343, Table 2]."""
+    per_token = models.model_flops(models.load(name), 1, 4096, causal=True) / 4096
+    assert per_token == pytest.approx(published, abs=0.5e9)
+
+
+def test_a_token_pays_for_its_own_experts_only() -> None:
+    """Mixtral 8x7B beside one with 4 times the experts: the router's 24 more columns are all that is added."""
+    model = models.load("mixtral-8x7b")
+    larger = models.load({"name": "mixtral-8x7b", "moe": {"num_experts": 32}})
+    added = models.model_flops(larger, 1, 1024) - models.model_flops(model, 1, 1024)
+    assert added == 3 * 2 * 1024 * 32 * 4096 * 24
+    assert models.num_parameters(larger) > 3.8 * models.num_parameters(model)
+
+
+def test_a_window_saves_nothing_until_the_sequence_is_longer() -> None:
+    """Mistral's window is 4,096 tokens."""
+    model, full = models.load("mistral-7b"), models.load({"name": "mistral-7b", "window": None})
+    for causal in (False, True):
+        assert attention_flops(model, 4096, causal=causal) == attention_flops(full, 4096, causal=causal)
+        assert attention_flops(model, 8192, causal=causal) < attention_flops(full, 8192, causal=causal)
+
+
+def test_pairs_in_a_window_are_counted_but_for_half_a_token_each() -> None:
+    """gpt-oss-120b, 4,096 tokens: 18 layers of 128 tokens, 18 of all; the sum of min(i + 1, w), less w/2 a layer."""
+    model, width = models.load("gpt-oss-120b"), 2 * 64 * 64
+    pairs = sum(min(i + 1, window) for window in (128, 4096) for i in range(4096))
+    assert attention_flops(model, 4096, causal=True) == 18 * 2 * width * (pairs - 128 / 2 - 4096 / 2)
+    assert attention_flops(model, 4096) == 18 * 2 * width * 4096 * (128 + 4096)
 
 
 def test_causal_attention_is_half() -> None:

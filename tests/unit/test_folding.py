@@ -1,14 +1,19 @@
 """Ranks that are alike are played once: which ones, and that nothing changes by it (to 1e-9 of the step)."""
 
+from unittest import mock
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import topologies
+from sim import detail, folding
+from sim.detail import shares_wires
 from sim.folding import fold, unfolded
 from sim.models import Transformer
 from sim.plan import Plan
 from sim.timeline import breakdown, breakdown_by_rank
+from tests.clusters import BRIDGE, cluster_of, clusters, gpu, node_of
 from tests.programs import plan, small, spans, train, with_node
 from topologies.hardware import Cluster
 
@@ -28,6 +33,52 @@ LAYOUTS: dict[str, tuple[Plan, int]] = {
     "tp over two nodes, pp, sp": (plan(16, 2, sp=True), 2),
 }
 """Plans of a GPT of four layers, and how many ranks stand for all."""
+SHARED: dict[str, tuple[Plan, Cluster, int]] = {
+    "a NIC for two": (plan(8, 2, 2), cluster_of((node_of(num_nics=4), 4)), 2),
+    "a NIC for all": (plan(4, 2, 4, zero=1), cluster_of((node_of(num_nics=1), 4)), 2),
+    "a NIC for three, which one has for two": (plan(8, 2), cluster_of((node_of(num_nics=3), 2)), 16),
+    "mesh": (plan(8, 1, 2), cluster_of((node_of("mesh"), 2)), 1),
+    "mesh, pipeline inside": (plan(2, 4), cluster_of((node_of("mesh"), 1)), 4),
+    "PCIe switches and sockets": (
+        plan(8, 2),
+        cluster_of((node_of("pcie", 8, 2, gpus_per_switch=4, num_sockets=2), 2)),
+        2,
+    ),
+    "the NIC at one of two sockets: tp ranks differ": (
+        plan(8, 2),
+        cluster_of((node_of("pcie", 8, 1, gpus_per_switch=2, num_sockets=2), 2)),
+        16,
+    ),
+    "the same, replicas alike": (
+        plan(8, 2, 3),
+        cluster_of((node_of("pcie", 8, 1, gpus_per_switch=2, num_sockets=2), 6)),
+        16,
+    ),
+    "bridges: every second slot carries the ring": (
+        plan(4, 2),
+        cluster_of((node_of("pcie", 4, 4, bridge=BRIDGE), 2)),
+        8,
+    ),
+    "oversubscribed leaves, filled": (
+        plan(8, 2, 4),
+        cluster_of((node_of(), 8), wiring="fat-tree", nodes_per_leaf=2, oversubscription=3.0),
+        2,
+    ),
+    "oversubscribed leaves, half of one left over": (
+        plan(8, 2, 3),
+        cluster_of((node_of(), 8), wiring="fat-tree", nodes_per_leaf=2, oversubscription=3.0),
+        6,
+    ),
+    "a torus": (plan(8, 1, 4), cluster_of((node_of(), 4), wiring="torus", torus=(4,)), 1),
+    "a torus where messages pass each other": (
+        plan(8, 2, 3),
+        cluster_of((node_of(), 6), wiring="torus", torus=(6,)),
+        6,
+    ),
+    "a pool for each stage": (plan(4, 2, 2), cluster_of((node_of(), 1), (node_of(gpu=gpu(2.0)), 1)), 2),
+    "a pool for each replica": (plan(8, 1, 2), cluster_of((node_of(), 1), (node_of(gpu=gpu(2.0)), 1)), 2),
+}
+"""Plans on wires that GPUs share or that differ: how many ranks stand for all."""
 CROOKED = {"tp of three": plan(3, 1, 8, zero=1), "tp of six": plan(6, 2, 2), "tp of twelve": plan(12, 2)}
 """Groups of tp that lie on their nodes in different ways: no two ranks of a replica are surely alike."""
 
@@ -72,16 +123,56 @@ def test_folded_is_unfolded_layer_by_layer_where_senders_wait(name: str) -> None
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_as_few_ranks_are_played_as_differ(name: str) -> None:
     layout, num_played = LAYOUTS[name]
-    folding = fold(layout, nodes_of())
-    assert len(folding.ranks) == num_played
-    assert folding.ranks_folded * num_played == layout.num_gpus
+    found = fold(layout, nodes_of())
+    assert len(found.ranks) == num_played
+    assert found.ranks_folded * num_played == layout.num_gpus
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_what_is_plain_need_not_be_looked_at(name: str) -> None:
+    layout = LAYOUTS[name][0]
+    plain = fold(layout, nodes_of())
+    with mock.patch.object(folding, "is_plain", return_value=False):
+        looked_at = fold.__wrapped__(layout, nodes_of())
+    with mock.patch.object(detail, "is_plain", return_value=False):
+        shared = shares_wires(layout, nodes_of())
+    assert (plain.ranks, plain.ranks_folded) == (looked_at.ranks, looked_at.ranks_folded)
+    assert shares_wires(layout, nodes_of()) == shared
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_where_wires_are_shared_as_few_are_played_as_differ(name: str) -> None:
+    layout, cluster, num_played = SHARED[name]
+    assert len(fold(layout, cluster).ranks) == num_played
+    folded, whole = (train(layout, cluster, detail="kernel", folded=folding) for folding in (True, False))
+    assert folded.duration == pytest.approx(whole.duration, rel=1e-9)
+    assert breakdown(folded) == pytest.approx(breakdown(whole), abs=1e-9)
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from([1, 2, 4, 8]), st.integers(1, 3), st.sampled_from([6, 8, 12, 24]), st.integers(1, 2), clusters(192)
+)
+def test_a_few_replicas_that_repeat_speak_for_all(tp: int, pp: int, dp: int, vpp: int, cluster: Cluster) -> None:
+    """Looking at all of them finds the same ranks alike and the same loads."""
+    layout = plan(tp, pp, min(dp, 192 // (tp * pp)), vpp=vpp if pp > 1 else 1)
+    with mock.patch.object(folding, "is_plain", return_value=False):
+        few = fold.__wrapped__(layout, cluster)
+        with mock.patch.object(folding, "repeating", lambda *whole: whole):
+            whole = fold.__wrapped__(layout, cluster)
+    assert few.ranks == whole.ranks
+    assert few.shares is not None
+    assert whole.shares is not None
+    assert few.shares.keys() == whole.shares.keys()
+    for key, shares in few.shares.items():
+        assert dict(shares) == pytest.approx(dict(whole.shares[key]))
 
 
 @pytest.mark.parametrize("name", CROOKED)
 def test_tp_groups_that_lie_differently_are_played_rank_by_rank(name: str) -> None:
     layout = CROOKED[name]
-    folding = fold(layout, nodes_of())
-    assert folding == unfolded(layout)
+    found = fold(layout, nodes_of())
+    assert found == unfolded(layout)
     assert_folded_is_unfolded(layout, small("gpt-1.7b"), "layer")
 
 
@@ -101,9 +192,9 @@ def test_folded_is_unfolded_on_nodes_of_any_size(tp: int, pp: int, dp: int, zero
 def test_a_large_cluster_folds_to_one_rank_a_stage() -> None:
     """Llama-3-405B's TP8 x PP16 x DP128: 16 of 16,384 ranks."""
     layout = plan(8, 16, 128)
-    folding = fold(layout, topologies.load("dgx-h100", layout.num_gpus))
-    assert folding.ranks == tuple(8 * 128 * stage for stage in range(16))
-    assert folding.ranks_folded == 1024
+    found = fold(layout, topologies.load("dgx-h100", layout.num_gpus))
+    assert found.ranks == tuple(8 * 128 * stage for stage in range(16))
+    assert found.ranks_folded == 1024
 
 
 def test_replicas_whose_pipelines_cross_nodes_in_different_places_do_not_fold() -> None:
@@ -112,8 +203,8 @@ def test_replicas_whose_pipelines_cross_nodes_in_different_places_do_not_fold() 
     Replica 0 sends from node 0 (rank 0) to node 0 (rank 6), replicas 1 and 2 to node 1 (ranks 8 and 10).
     """
     layout = plan(2, 2, 3)
-    folding = fold(layout, nodes_of())
-    assert folding.ranks == (0, 2, 4, 6, 8, 10)
+    found = fold(layout, nodes_of())
+    assert found.ranks == (0, 2, 4, 6, 8, 10)
     timeline = train(layout, nodes_of())
     sent = {rank: next(part for part in spans(timeline, rank) if "send F" in part) for rank in (0, 2, 4)}
     seconds = {rank: part[6] - part[5] for rank, part in sent.items()}

@@ -9,8 +9,9 @@ import topologies
 from sim import frameworks, layers, models
 from sim.instructions import Collective, Compute, Record, Wait
 from sim.layers import Context, Pass, embedding, head
-from sim.models.transformer import layer_parameters
-from sim.plan import Recompute
+from sim.layers import stage as stage_of_model
+from sim.models.transformer import LayerKind, layer_parameters, num_parameters
+from sim.plan import Plan, Recompute, split_layers, tensor_problems
 from topologies.quantity import GIB
 
 GPT = Context(
@@ -205,3 +206,69 @@ def test_head_keeps_its_inputs_and_the_probabilities() -> None:
 
 def test_the_loss_reduces_three_numbers_a_token() -> None:
     assert collectives(head.forward(GPT), "compute") == [("all_reduce", 4 * 8192)] * 3
+
+
+def test_norms_of_queries_and_keys_are_kept_and_run_before_the_rotation() -> None:
+    """Per token the queries and keys before their norms, 8192 + 1024 wide, an eighth of each; two norms of a head, on
+    every tp rank."""
+    normed = replace(LLAMA, model=replace(LLAMA.model, qk_norm=True))
+    tokens = 2048 * 4
+    assert layers.saved_nbytes(normed) - layers.saved_nbytes(LLAMA) == 2 * tokens * (8192 + 1024) / 8
+    assert layers.parameters(normed) - layers.parameters(LLAMA) == 2 * 128
+    assert layers.replicated_parameters(normed) - layers.replicated_parameters(LLAMA) == 2 * 128
+    forward, backward = names(layers.forward(normed)), names(layers.backward(normed))
+    at = forward.index("query norm forward")
+    assert forward[at - 1 : at + 3] == ["qkv forward", "query norm forward", "key norm forward", "rotary forward"]
+    at = backward.index("query norm backward")
+    assert backward[at - 1 : at + 2] == ["rotary backward", "query norm backward", "key norm backward"]
+
+
+def test_a_bias_of_queries_keys_and_values_alone_has_a_gradient_and_is_cut() -> None:
+    biased = replace(LLAMA, model=replace(LLAMA.model, qkv_bias=True))
+    added = [name for name in names(layers.backward(biased)) if name not in names(layers.backward(LLAMA))]
+    assert added == ["qkv bias gradient"]
+    assert layers.parameters(biased) - layers.parameters(LLAMA) == (8192 + 2 * 1024) / 8
+    assert layers.replicated_parameters(biased) == layers.replicated_parameters(LLAMA)
+
+
+def test_alibi_needs_no_kernel_of_its_own() -> None:
+    alibi = names(layers.forward(replace(LLAMA, model=replace(LLAMA.model, position="alibi"))))
+    assert alibi == [name for name in names(layers.forward(LLAMA)) if name != "rotary forward"]
+
+
+def test_a_window_shortens_the_core_and_nothing_else() -> None:
+    context = replace(LLAMA, seq_len=8192)
+    windowed = replace(context, kind=LayerKind(window=1024))
+    for direction in PASSES.values():
+        for full, short in zip(direction(context)["compute"], direction(windowed)["compute"], strict=True):
+            if isinstance(full, Compute) and full.name.startswith("flash"):
+                assert isinstance(short, Compute)
+                assert short.duration < 0.5 * full.duration
+            else:
+                assert short == full
+    assert layers.saved_nbytes(windowed) == layers.saved_nbytes(context)
+
+
+@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("tp", [1, 4])
+@pytest.mark.parametrize("pp", [1, 2])
+def test_the_stages_of_all_ranks_hold_every_parameter_once(name: str, tp: int, pp: int) -> None:
+    """What is replicated counted once; the vocabulary rounded up to a multiple of tp, in the embedding and in the head;
+    a tied matrix is held twice where the head is not on the embedding's rank. Every model of the catalogue."""
+    model = models.load(name)
+    if list(tensor_problems(tp, model)) or split_layers(model.num_layers, pp) is None:
+        pytest.skip("the plan is refused")
+    plan = Plan(
+        tp=tp, sp=False, pp=pp, vpp=1, dp=1, zero=0, recompute="none", schedule="1f1b", micro_batch=1, global_batch=8
+    )
+    context = replace(LLAMA, model=model, tp=tp)
+    stages = stage_of_model.stages(context, plan)
+    held = sum(tp * stage_of_model.parameters(context, stage) for stage in stages)
+    replicated = sum(stage_of_model.replicated_parameters(context, stage) for stage in stages)
+    positions = model.max_seq_len * model.hidden if model.position == "learned" else 0
+    padding = (tp * -(-model.vocab // tp) - model.vocab) * model.hidden
+    copies = 1 if model.tied_embedding and pp == 1 else 2
+    expected = num_parameters(model) + copies * padding
+    if model.tied_embedding and pp > 1:
+        expected += model.vocab * model.hidden
+    assert held - (tp - 1) * (replicated + positions) == expected

@@ -10,16 +10,17 @@ import pytest
 import topologies
 from sim import frameworks
 from sim.costs.memory_bound import optimizer
-from sim.folding import fold, unfolded
+from sim.folding import fold, seen_by, unfolded
 from sim.instructions import Block, Collective, Compute, Record, Transfer, Wait
 from sim.layers import head
 from sim.layers import stage as stage_of_model
 from sim.layers.context import Context
-from sim.lowering import as_it_is, lower, seen_by
+from sim.lowering import as_it_is, lower
 from sim.plan import Plan
 from sim.program import Program, Stream
 from sim.schedules import Action
-from tests.programs import plan, small
+from tests.clusters import cluster_of, gpu, node_of
+from tests.programs import plan, small, with_node
 from topologies.fabric import Wire
 
 TOKENS = 512
@@ -239,13 +240,41 @@ def test_with_interleaving_the_last_chunk_of_the_last_rank_is_the_end() -> None:
     assert all("tied embedding sum" in end_of_step(layout, rank) for rank in (0, 2))
 
 
-def test_a_folded_program_keeps_the_latency_and_the_own_wires_of_whole_groups() -> None:
+def test_a_folded_program_keeps_the_latency_and_the_wires_of_one_rank() -> None:
     """The two ranks of a tp group are one: the sum's start-up is that of two, the wires those of rank 0."""
-    folded, whole = lowered(plan(2)), lowered(plan(2), folded=False)
+    layout = plan(2)
+    folding = fold(layout, topologies.load("dgx-a100", 8))
+    folded, whole = lowered(layout), lowered(layout, folded=False)
     assert folded.groups["tp", 0] == (0,)
     assert whole.groups["tp", 0] == (0, 1)
     for (instruction, rank), activity in folded.activities.items():
-        assert activity == seen_by(whole.activities[instruction, rank], {0})
-        assert {wire.number for wire, _ in activity.loads} == {0}
-        assert activity.latency > 0
+        assert isinstance(instruction, Collective)
+        of_both = whole.activities[instruction, rank]
+        assert activity == seen_by(folding, of_both, (instruction.group, rank))
+        assert dict(activity.loads) == {wire: nbytes for wire, nbytes in of_both.loads if wire.number == 0}
+        assert activity.latency == of_both.latency > 0
     assert folded.ranks_folded == {0: 2}
+
+
+def test_a_folded_message_loads_a_shared_nic_with_all_that_it_stands_for() -> None:
+    """Eight ranks of a node with four NICs: on NIC 0 go the messages of ranks 0 and 1, as fast as before."""
+    layout = plan(8, 2)
+    cluster = with_node(topologies.load("dgx-a100", 16), num_nics=4)
+    program = lower(context_of(layout), layout, cluster, fold(layout, cluster), as_it_is)
+    sent = block(program, 0, "0F0")[-1]
+    assert isinstance(sent, Transfer)
+    activity = program.activities[sent, 0]
+    assert dict(activity.loads) == {Wire("nic", "out", 0): 2 * MESSAGE, Wire("nic", "in", 8): 2 * MESSAGE}
+    assert activity.nbytes == MESSAGE
+
+
+def test_each_pipeline_rank_computes_as_fast_as_the_gpu_that_it_stands_on() -> None:
+    """Stage 0 on an A100, stage 1 on one of half its rate; tied to no other pool's memory or kernels."""
+    layout = plan(4, 2)
+    cluster = cluster_of((node_of(num_gpus=4), 1), (node_of(num_gpus=4, gpu=gpu(2.0)), 1))
+    program = lower(context_of(layout), layout, cluster, fold(layout, cluster), as_it_is)
+    fast, slow = (
+        next(each.duration for each in block(program, 4 * p, f"{p}F0") if getattr(each, "name", "") == "qkv forward")
+        for p in (0, 1)
+    )
+    assert 1.5 < slow / fast <= 2.0

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 import topologies
 from sim import models
 from sim.default_plan import PartialPlan, options
-from sim.plan import Axis, Plan, check, groups, rank, split_layers, stage_layers
+from sim.models.transformer import Mla, Moe
+from sim.plan import Axis, Plan, check, groups, rank, split_layers, stage_layers, tensor_problems
 from topologies.document import InputError
 
 PLAN = Plan(
@@ -98,6 +99,29 @@ def test_an_impossible_plan_is_refused_with_the_fix(change: dict[str, int], mess
         check(plan, LLAMA, CLUSTER, 8192)
 
 
+def test_tp_divides_the_width_of_experts_and_of_a_dense_mlp_only_where_there_is_one() -> None:
+    """30 layers with experts 1408 = 2^7 x 11 wide, shared ones 2816; the dense width of 10944 = 2^6 x 171 is met by the
+    first layers only."""
+    experts = Moe(num_experts=64, top_k=6, ffn=1408, shared_ffn=2816, num_dense_layers=1)
+    model = dataclasses.replace(LLAMA, ffn=10_944, moe=experts, num_heads=256, num_kv_heads=256)
+    assert not list(tensor_problems(64, model))
+    assert list(tensor_problems(128, model)) == [
+        "tp=128 does not divide ffn=10944 of llama3-70b; use 1, 2, 4, 8, 16, 32, 64"
+    ]
+    all_experts = dataclasses.replace(model, moe=dataclasses.replace(experts, num_dense_layers=0))
+    assert not list(tensor_problems(128, all_experts))
+    assert [problem.split(" of ")[0] for problem in tensor_problems(256, all_experts)] == [
+        "tp=256 does not divide moe.ffn=1408"
+    ]
+
+
+def test_latent_attention_has_no_key_and_value_heads_to_divide() -> None:
+    latent = Mla(q_lora_rank=1536, kv_lora_rank=512, nope_head_dim=128, rope_head_dim=64, v_head_dim=128)
+    model = dataclasses.replace(LLAMA, num_kv_heads=1)
+    assert list(tensor_problems(8, model))
+    assert not list(tensor_problems(8, dataclasses.replace(model, mla=latent)))
+
+
 def test_sequence_parallelism_needs_a_sequence_that_divides() -> None:
     with pytest.raises(InputError, match=r"seq_len=8191 to be a multiple of tp=2; use 8190 or 8192"):
         check(PLAN, LLAMA, CLUSTER, 8191)
@@ -137,6 +161,25 @@ def test_the_default_batch_is_about_four_million_tokens() -> None:
     assert {plan.global_batch for plan in options(PartialPlan(), LLAMA, CLUSTER, 64, 8192)} == {512}
     large = options(PartialPlan(tp=8, pp=16), models.load("llama3-405b"), topologies.load("dgx-h100"), 16_384, 8192)
     assert large[0].global_batch == 2048
+
+
+@pytest.mark.parametrize("num_gpus", [24, 48, 64, 96])
+def test_the_default_batch_stays_for_every_micro_batch_that_is_a_power_of_two(num_gpus: int) -> None:
+    """48 GPUs, tp 1: 2^22 / 8192 / 48 = 10.7 sequences a rank, closest to 8 among the powers of two: 384."""
+    batches = {
+        options(PartialPlan(dp=num_gpus, micro_batch=micro), LLAMA, topologies.load("dgx-h100"), num_gpus, 8192)[
+            0
+        ].global_batch
+        for micro in (1, 2, 4)
+    }
+    assert batches == {{24: 384, 48: 384, 64: 512, 96: 384}[num_gpus]}
+
+
+def test_the_default_batch_goes_up_to_the_next_multiple_of_another_micro_batch() -> None:
+    """8 sequences on each of 64 ranks are 512; with micro-batches of 3 each has 9, with one of 16 it has 16."""
+    for micro, batch in ((3, 576), (5, 640), (8, 512), (16, 1024)):
+        (plan, *_) = options(PartialPlan(dp=64, micro_batch=micro), LLAMA, CLUSTER, 64, 8192)
+        assert plan.global_batch == batch
 
 
 @given(num_gpus=st.integers(1, 64), micro_batch=st.integers(1, 3))

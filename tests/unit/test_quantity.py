@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topologies.document import InputError
-from topologies.quantity import GIB, TERA, Unit, flops, nbytes, parse, rate, seconds
+from topologies.quantity import GIB, TERA, Unit, count, count_text, flops, nbytes, parse, rate, seconds
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,23 @@ def test_people_read_four_digits_and_the_fitting_unit() -> None:
 @given(st.floats(min_value=1e-9, max_value=1e6))
 def test_a_time_that_is_shown_reads_back_to_four_digits(time: float) -> None:
     assert parse(seconds(time), "s") == pytest.approx(time, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("15T", 15 * 10**12), ("1.5T", 1_500_000_000_000), ("300 B", 300 * 10**9), ("2G", 2 * 10**9), ("1e12", 10**12),
+     (7, 7), (1.5e9, 1_500_000_000), ("3k", 3000)],
+)  # fmt: skip
+def test_a_count_is_a_whole_number_with_a_suffix(text: object, number: int) -> None:
+    assert count(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "many", "1.5", "15 TB", -3, 0, True, None, "1e40", [1]])
+def test_what_is_no_count_is_refused(text: object) -> None:
+    with pytest.raises(InputError):
+        count(text)
+
+
+@given(number=st.integers(1, 10**18))
+def test_a_count_reads_back_exactly(number: int) -> None:
+    assert count(count_text(number)) == number

@@ -7,9 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+import topologies
+from sim import models
+from sim.models import Transformer
+from sim.plan import Plan
 from sim.reports import figures, html, slices, terminal
-from sim.reports.palette import KINDS, MEMORY, kind_of, part
+from sim.reports.palette import BLACK, KINDS, MEMORY, WHITE, contrast, depth, kind_of, part
 from sim.timeline import Label, Timeline, Track
+from topologies.hardware import Cluster
 from topologies.quantity import GIB
 
 LABELS = (
@@ -25,6 +30,9 @@ F, B = 0, 1
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FakeReport:
     scenario: dict[str, object]
+    model: Transformer
+    cluster: Cluster
+    plan: Plan
     command: str
     result: dict[str, object]
     memory: tuple[dict[str, float], ...]
@@ -63,10 +71,20 @@ def steps(num_ranks=2, num_microbatches=4):
     return timeline_of(spans, num_ranks)
 
 
+def plan_of(num_ranks):
+    return Plan(
+        tp=8, sp=True, pp=num_ranks, vpp=1, dp=1, zero=1, recompute="none", schedule="1f1b", micro_batch=1,
+        global_batch=8,
+    )  # fmt: skip
+
+
 def report_of(timeline=None, num_ranks=2, **changes):
     shares = {"compute": 0.7, "exposed_tp": 0.1, "exposed_cp": 0.0, "exposed_pp": 0.05, "bubble": 0.1, "other": 0.05}
     made = FakeReport(
         scenario={"model": "gpt-1t", "cluster": "dgx-a100", "gpus": 16, "plan": {"tp": 8, "sp": True, "pp": num_ranks}},
+        model=models.load("gpt-1t"),
+        cluster=topologies.load("dgx-a100", 8 * num_ranks),
+        plan=plan_of(num_ranks),
         command="shardsim train gpt-1t dgx-a100 --gpus 16 --tp 8",
         result={
             "step_time_s": 1.2345,
@@ -171,8 +189,8 @@ def test_terminal_report_says_the_numbers():
 
 def test_markup_in_a_name_is_shown_as_it_is():
     named = report_of(scenario={"model": "[red]a<b>[/]", "cluster": {"name": "mine", "nodes": 2}, "gpus": 1})
-    assert "[red]a<b>[/] on 1 GPUs of mine" in terminal.render(named, 80, color=False)
-    assert "[red]a&lt;b&gt;[/] on 1 GPUs of mine" in html.render(named)
+    assert "[red]a<b>[/] on 1 GPU of mine" in terminal.render(named, 80, color=False)
+    assert "[red]a&lt;b&gt;[/] on 1 GPU of mine" in html.render(named)
 
 
 def test_memory_over_capacity_is_said():
@@ -218,7 +236,101 @@ def test_no_two_slices_side_by_side_share_a_letter_and_a_colour():
 def test_exposed_communication_looks_like_the_communication_it_waits_for():
     assert kind_of("exposed_tp") == kind_of("tp") == "tp"
     assert part("exposed_tp").title == "exposed tensor-parallel communication"
-    assert kind_of("exposed_cp") == "other"
+    assert [part(f"exposed_{axis}").letter for axis in ("tp", "cp", "ep", "pp", "dp")] == list("TXEPD")
+    assert kind_of("exposed_wires") == "other"
+
+
+def test_text_on_a_colour_can_be_read():
+    """WCAG asks for a contrast of 4.5 [WCAG 2.2, 1.4.3]."""
+    assert contrast(WHITE, BLACK) == pytest.approx(21)
+    for kind in (*KINDS.values(), *MEMORY.values()):
+        assert contrast(kind.color, kind.ink) >= 4.5
+    for count in (1, 2, 8, 64):
+        assert min(contrast(*depth(place, count)) for place in range(count)) >= 4.5
+
+
+def test_pipeline_ranks_go_from_light_to_dark():
+    against_white = [contrast(depth(place, 16)[0], WHITE) for place in range(16)]
+    assert against_white == sorted(against_white)
+
+
+def paid(price):
+    """1,000 tokens at 123,456.7 tokens/s would take 8.1 ms; here a run is 3 days of 16 GPUs: 1,152 GPU-hours."""
+    run = {"tokens": 15e12, "steps": 10, "days": 3.0, "gpu_hours": 1152.0, "cost_usd": price and 1152 * price}
+    costs = {"price_per_gpu_hour_usd": price, "cost_per_step_usd": price and price * 0.5, "run": run}
+    return replace(report_of(), result=report_of().result | costs)
+
+
+def test_cost_is_told_per_step_and_per_run():
+    """At $2.50: half a GPU-hour a step is $1.25, 1,152 of them are $2,880."""
+    text, page = terminal.render(paid(2.5), 100, color=False), html.render(paid(2.5))
+    for said in ("$1.25", "16 GPUs at $2.50 an hour each", "run of 15 T tokens", "$2,880", "3.0 days, 1,152 GPU-hours"):
+        assert said in text
+        assert said in page
+
+
+def test_without_a_price_the_run_is_told_in_days_and_how_to_give_one():
+    text = terminal.render(paid(None), 120, color=False)
+    assert "3.0 days" in text
+    assert "no price known for a100-80gb-sxm: --price 2.50 gives one" in text
+    assert "$" not in text
+    assert "run of" not in terminal.render(report_of(), 120, color=False)
+
+
+def test_amounts_are_rounded_for_people():
+    assert [figures.dollars(amount) for amount in (0.00418, 0.5, 4.166, 99.994, 41_700, 4.17e6)] == [
+        "$0.0042", "$0.5", "$4.17", "$99.99", "$41,700", "$4.17 M",
+    ]  # fmt: skip
+    assert [figures.count(amount) for amount in (512, 14_600, 1.5e6, 3e11, 1.5e13)] == [
+        "512", "14,600", "1.5 M", "300 B", "15 T",
+    ]  # fmt: skip
+    assert [figures.days(number) for number in (0.5, 2.44, 158.7)] == ["12 hours", "2.4 days", "159 days"]
+
+
+def test_out_of_memory_is_said_at_the_head():
+    small = replace(report_of(memory_capacity_gib=24.0), result=report_of().result | {"fits": False})
+    said = "Out of memory: 33.0 GiB needed of 24.0 GiB."
+    page = html.render(small)
+    assert page.index(said) < page.index("step time")
+    assert said in "".join(terminal.render(small, 120, color=False).splitlines()[:4])
+    assert figures.warning(report_of()) == ""
+
+
+def test_an_unknown_interval_is_said():
+    unknown = report_of().result | {"interval": {"p10_s": None, "p50_s": 1.2345, "p90_s": None}}
+    assert "no interval is known yet" in html.render(report_of(result=unknown))
+    assert "80 % within 1.1 s to 1.3 s" in html.render(report_of())
+
+
+def test_the_page_comes_in_the_order_of_the_questions_that_people_ask():
+    headings = re.findall(r"<h([12])>(.*?)</h", html.render(report_of()))
+    assert headings == [
+        ("1", "gpt-1t on 16 GPUs of dgx-a100"),
+        ("2", "Where the time goes"),
+        ("2", "Timeline"),
+        ("2", "Time of each pipeline rank"),
+        ("2", "Peak memory of each pipeline rank"),
+        ("2", "Critical path"),
+        ("2", "The cluster and the layout on it"),
+        ("2", "Scenario"),
+        ("2", "Assumptions"),
+        ("2", "Sources of the parameters"),
+        ("2", "The command that reproduces this"),
+    ]
+
+
+def test_page_shows_each_gpu_with_its_place_and_rank():
+    page = html.render(report_of())
+    assert 'title="GPU 13: node 1, slot 5, tp 5, dp 0, pp 1"' in page
+    assert len(re.findall(r'class="gpu" [^>]*title="GPU', page)) == 16
+
+
+def test_nothing_is_cut_off_in_a_narrow_terminal():
+    """A word of 90 letters goes on in the next line, whole."""
+    word = "x" * 90
+    text = terminal.render(report_of(notes=(f"See {word}.",)), 42, color=False)
+    assert text.count("x") >= 90
+    assert "…" not in text
 
 
 def test_a_kernel_looks_like_its_action_and_all_else_like_its_category():

@@ -1,12 +1,14 @@
 """A scenario says the same in a file, in flags and in --set; what it cannot say is refused at its line."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
 from sim import scenario
 from sim.default_plan import PartialPlan
-from topologies.document import InputError, Value
+from sim.workload import TrainingRun
+from topologies.document import InputError, Value, parse
 
 TEXT = """\
 kind: training
@@ -63,8 +65,17 @@ def test_a_flag_not_given_changes_nothing(path: Path) -> None:
     assert scenario.load(path, dict.fromkeys(FLAGS)) == scenario.load(path)
 
 
-def test_set_wins_over_a_flag(path: Path) -> None:
-    assert scenario.load(path, {"tp": 4}, ["plan.tp=2"]).plan.tp == 2
+def test_a_flag_and_a_set_of_one_field_agree_or_are_refused(path: Path) -> None:
+    assert scenario.load(path, {"tp": 4}, ["plan.tp=4", "plan={tp: 4}"]).plan.tp == 4
+    for sets in (["plan.tp=2"], ["plan={tp: 2}"], ["plan.tp=4.0"]):
+        with pytest.raises(InputError, match=r"--tp 4 and --set plan.* say different things of plan.tp; keep one"):
+            scenario.load(path, {"tp": 4}, sets)
+
+
+def test_a_set_of_a_section_keeps_a_flag_within_it(path: Path) -> None:
+    """It replaces the section of the file, whose schedule and chunks are gone."""
+    plan = scenario.load(path, {"tp": 4}, ["plan={pp: 2}"]).plan
+    assert plan == PartialPlan(tp=4, pp=2, micro_batch=1, global_batch=256)
 
 
 def test_what_is_not_said_has_a_default() -> None:
@@ -91,24 +102,136 @@ def test_degrees_say_how_many_gpus() -> None:
 @pytest.mark.parametrize("flags", [FLAGS, {"model": "gpt-22b", "cluster": "dgx-a100", "gpus": 8, "sp": False}])
 def test_a_dumped_scenario_reads_back(path: Path, flags: dict[str, Value]) -> None:
     said = scenario.from_flags(flags)
-    path.write_text(scenario.dump(said))
+    path.write_text(scenario.dump(said, path.parent))
     assert scenario.load(path) == said
 
 
-def test_a_model_file_keeps_its_path_when_dumped(path: Path, tmp_path: Path) -> None:
-    model = tmp_path / "my model: a.yaml"
-    model.write_text("{name: a, num_layers: 2, hidden: 64, num_heads: 4, ffn: 128, vocab: 100, max_seq_len: 32}")
-    said = scenario.from_flags({"model": str(model), "cluster": "dgx-h100", "gpus": 8})
-    path.write_text(scenario.dump(said))
+SETS = (
+    ["model.num_layers=16", "model.vocab=128000", "cluster.nodes=4"],
+    ["cluster={gpu: h100-80gb-sxm, fabric: ib-ndr400x8, nodes: 2}"],
+    ["model={name: mine, num_layers: 2, hidden: 64, num_heads: 4, ffn: 128, vocab: 100, max_seq_len: 32}"],
+    ["cluster={name: dgx-h100, gpus_per_node: 4}", "tokens=15T", "price=2.5"],
+    ["price=reserved", "tokens=1.25e12"],
+)
+
+
+@pytest.mark.parametrize("sets", SETS)
+def test_all_that_can_be_said_reads_back_from_file_and_from_the_command(path: Path, sets: list[str]) -> None:
+    """The command's words are MODEL, CLUSTER unless it is put together, flags and --set."""
+    flags = {name: value for name, value in FLAGS.items() if not any(text.startswith(f"{name}=") for text in sets)}
+    said = scenario.from_flags(flags, sets)
+    path.write_text(scenario.dump(said, path.parent))
     assert scenario.load(path) == said
+    assert said_by(scenario.command(said, "layer")) == said
+
+
+def said_by(command: str) -> scenario.Scenario:
+    """What a command line says: two flags of a switch, --set texts, flags with a value, and at most two arguments."""
+    program, verb, *words = shlex.split(command)
+    assert (program, verb) == ("shardsim", "train")
+    flags: dict[str, Value] = {}
+    sets, arguments = [], []
+    while words:
+        word = words.pop(0)
+        if word == "--set":
+            sets.append(words.pop(0))
+        elif word in ("--sp", "--no-sp"):
+            flags["sp"] = word == "--sp"
+        elif word.startswith("--"):
+            flags[word[2:].replace("-", "_")] = parse(words.pop(0), word).data
+        else:
+            arguments.append(word)
+    del flags["detail"]
+    return scenario.from_flags({**dict(zip(("model", "cluster"), arguments, strict=False)), **flags}, sets)
+
+
+def test_a_file_keeps_its_place_when_a_scenario_is_dumped_elsewhere(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path in a file leads from the file, an absolute one from the root."""
+    monkeypatch.chdir(tmp_path)
+    fields = "{name: a, num_layers: 2, hidden: 64, num_heads: 4, ffn: 128, vocab: 100, max_seq_len: 32}"
+    Path("models").mkdir()
+    Path("runs").mkdir()
+    Path("models/my model: a.yaml").write_text(fields)
+    for model in ("models/my model: a.yaml", str(tmp_path / "models/my model: a.yaml")):
+        said = scenario.from_flags({"model": model, "cluster": "dgx-h100", "gpus": 8})
+        Path("runs/step.yaml").write_text(scenario.dump(said, Path("runs")))
+        again = scenario.load(Path("runs/step.yaml"))
+        assert again == said
+        assert again.files == (Path(model),)
+
+
+def test_a_file_beside_its_scenario_is_not_taken_for_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a suffix and a folder it would be the catalogue's."""
+    monkeypatch.chdir(tmp_path)
+    fields = "{name: a, num_layers: 2, hidden: 64, num_heads: 4, ffn: 128, vocab: 100, max_seq_len: 32}"
+    Path("llama3-8b").write_text(fields)
+    Path("step.yaml").write_text("kind: training\nmodel: ./llama3-8b\ncluster: dgx-h100\ngpus: 8\n")
+    said = scenario.load(Path("step.yaml"))
+    assert (said.model.name, said.model_reference) == ("a", "./llama3-8b")
+    assert "model: ./llama3-8b" in scenario.dump(said, tmp_path).replace('"', "")
+
+
+def test_a_model_is_changed_field_by_field(path: Path) -> None:
+    said = scenario.load(path, sets=["model.num_layers=16"])
+    assert (said.model.num_layers, said.model.hidden, said.model.name) == (16, 8192, "llama3-70b")
+
+
+@pytest.mark.parametrize(
+    ("cluster", "nodes", "per_node", "gpus"),
+    [
+        ("{name: dgx-h100, nodes: 2}", 2, 8, 16),
+        ("{name: dgx-h100, nodes: 2, gpus_per_node: 4}", 2, 4, 8),
+        ("{gpu: h100-80gb-sxm, fabric: ib-ndr400x8, nodes: 3}", 3, 8, 24),
+        ("{gpu: h100-80gb-sxm, fabric: ib-ndr400x4, gpus_per_node: 4, nodes: 2}", 2, 4, 8),
+    ],
+)
+def test_a_cluster_is_named_or_put_together(path: Path, cluster: str, nodes: int, per_node: int, gpus: int) -> None:
+    path.write_text(f"kind: training\nmodel: llama3-8b\ncluster: {cluster}\n")
+    said = scenario.load(path)
+    assert (said.cluster.num_nodes, said.cluster.node.num_gpus, said.num_gpus) == (nodes, per_node, gpus)
+
+
+def test_a_node_in_part_keeps_the_nics_that_serve_its_gpus(path: Path) -> None:
+    """Four of the eight GPUs of a DGX have four of its NICs, one each."""
+    path.write_text("kind: training\nmodel: llama3-8b\ncluster: {name: dgx-h100, gpus_per_node: 4}\ngpus: 6\n")
+    cluster = scenario.load(path).cluster
+    assert (cluster.num_nodes, cluster.node.num_gpus, cluster.node.num_nics) == (2, 4, 4)
+
+
+def test_tokens_and_price_are_numbers_or_words(path: Path) -> None:
+    for tokens, price, run in (
+        ("15T", "2.50", TrainingRun(tokens=15 * 10**12, price=2.5)),
+        ("300000000000", "on-demand", TrainingRun(tokens=300 * 10**9, price="on-demand")),
+        ("1.5e9", "0", TrainingRun(tokens=1_500_000_000, price=0.0)),
+    ):
+        path.write_text(TEXT + f"tokens: {tokens}\nprice: {price}\n")
+        assert scenario.load(path).run == run
+    assert scenario.from_flags(FLAGS).run == TrainingRun()
+
+
+def test_a_scenario_is_told_in_the_names_of_a_file() -> None:
+    """As it stands in result.json."""
+    said = scenario.from_flags({"model": "gpt-22b", "cluster": "dgx-a100", "gpus": 8, "tp": 8, "micro_batch": 4})
+    assert scenario.described(said) == {
+        "kind": "training",
+        "model": "gpt-22b",
+        "cluster": "dgx-a100",
+        "gpus": 8,
+        "plan": {"tp": 8},
+        "batch": {"micro": 4, "seq_len": 2048},
+        "precision": "bf16",
+        "framework": "megatron-core",
+    }
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("tp: 8", "tpp: 8", r"step.yaml:5: plan.tpp: unknown field; did you mean tp\?"),
-        ("tp: 8", "tp: -3", "step.yaml:5: plan.tp: input should be greater than or equal to 1, got -3"),
-        ("tp: 8", "tp: true", "step.yaml:5: plan.tp: input should be a valid integer"),
+        ("tp: 8", "tp: -3", "step.yaml:5: plan.tp: must be 1 or more, got -3"),
+        ("tp: 8", "tp: true", "step.yaml:5: plan.tp: must be a whole number, got true"),
         ("tp: 8", "tp: {choices: [1, 2]}", "step.yaml:5: plan.tp: several values .* not supported yet"),
         ("gpus: 64", "gpus: {range: [8, 64]}", "step.yaml:4: gpus: several values .* not supported yet"),
         ("tp: 8", "tp: 8, cp: 2", "step.yaml:5: plan.cp: 2 is not supported yet; use 1"),
@@ -137,7 +260,7 @@ def test_a_bad_field_is_refused_at_its_line(path: Path, old: str, new: str, mess
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("plan.tp=-4", "step.yaml: plan.tp: input should be greater"),
+        ("plan.tp=-4", "step.yaml: plan.tp: must be 1 or more, got -4"),
         ("plan.tp", "write FIELD=VALUE, for example --set plan.tp=4"),
         ("plan.tp=", "write FIELD=VALUE"),
         ("gpus.x=3", "gpus is 64, which has no field x"),

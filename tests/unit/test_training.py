@@ -49,6 +49,9 @@ RESULT_KEYS = {
     "fits",
     "interval",
     "parameters",
+    "price_per_gpu_hour_usd",
+    "cost_per_step_usd",
+    "run",
 }
 BREAKDOWN_KEYS = {
     "compute",
@@ -228,26 +231,3 @@ def test_folding_and_the_steady_state_change_no_result() -> None:
     assert short.duration == pytest.approx(whole.duration, rel=1e-9)
     folded, unfolded = (summarize(t, GPT_22B, DGX, plan, STEP, MEGATRON).result for t in (short, whole))
     assert mapping(folded["breakdown"]) == pytest.approx(mapping(unfolded["breakdown"]), abs=1e-9)
-
-
-def test_the_scenario_is_told_in_the_names_of_a_scenario_file() -> None:
-    scenario = reported().scenario
-    assert {key: scenario[key] for key in ("kind", "model", "cluster", "gpus", "precision", "framework")} == {
-        "kind": "training",
-        "model": "gpt-22b",
-        "cluster": "dgx-a100",
-        "gpus": 8,
-        "precision": "fp16",
-        "framework": "megatron-lm",
-    }
-    assert scenario["batch"] == {"global": 4, "micro": 4, "seq_len": 2048}
-    assert scenario["plan"] == {
-        "tp": 8,
-        "sp": True,
-        "pp": 1,
-        "vpp": 1,
-        "dp": 1,
-        "zero": 0,
-        "recompute": "selective",
-        "schedule": "1f1b",
-    }

@@ -5,9 +5,10 @@ input of a reduce-scatter. A group of one GPU does nothing and costs nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
-from sim.costs.collectives.chain import Chain, activity, members, seconds
+from sim.costs.collectives.chain import Chain, Load, Members, members, seconds_per_byte, shares
 from sim.costs.collectives.ring import ring
 from sim.costs.collectives.tree import tree
 from sim.instructions import Activity, CollectiveOperation
@@ -19,14 +20,12 @@ Collect = Callable[[Cluster, Sequence[int], float], Activity]
 
 def all_reduce(cluster: Cluster, gpus: Sequence[int], nbytes: float) -> Activity:
     """Ring or tree, whichever is faster with the wires to itself, as NCCL's tuner chooses [NCCL, tuning.cc]."""
-    held = members(cluster, gpus)
-    return _fastest(cluster, gpus, held, (ring(cluster, held, nbytes, 2), tree(cluster, held, nbytes)))
+    return _fastest(cluster, gpus, lambda held: (ring(cluster, held, nbytes, 2), tree(cluster, held, nbytes)))
 
 
 def all_gather(cluster: Cluster, gpus: Sequence[int], nbytes: float) -> Activity:
     """A ring; `nbytes` is the gathered total."""
-    held = members(cluster, gpus)
-    return _fastest(cluster, gpus, held, (ring(cluster, held, nbytes, 1),))
+    return _fastest(cluster, gpus, lambda held: (ring(cluster, held, nbytes, 1),))
 
 
 def reduce_scatter(cluster: Cluster, gpus: Sequence[int], nbytes: float) -> Activity:
@@ -46,7 +45,26 @@ def alone(cluster: Cluster, activity: Activity) -> float:
     return activity.latency + max((nbytes / capacity(cluster, wire) for wire, nbytes in activity.loads), default=0.0)
 
 
-def _fastest(cluster: Cluster, gpus: Sequence[int], held: Mapping[int, int], chains: Sequence[Chain]) -> Activity:
+def footprint(cluster: Cluster, gpus: Sequence[int]) -> tuple[tuple[float, float], tuple[Load, ...]]:
+    """What all collectives of a group have in common: the start-up of one phase of a ring and of a tree in seconds,
+    and bytes over each wire for each byte of a chain."""
+    if len(gpus) == 1:
+        return (0.0, 0.0), ()
+    held, loads, _ = _lie(cluster, tuple(gpus))
+    return (ring(cluster, held, 1.0, 1).latency, tree(cluster, held, 1.0).latency), loads
+
+
+@lru_cache(maxsize=1024)
+def _lie(cluster: Cluster, gpus: tuple[int, ...]) -> tuple[Members, tuple[Load, ...], float]:
+    """How a group lies on its nodes: members, loads for each byte, seconds for each byte."""
+    held = members(cluster, gpus)
+    loads = shares(cluster, held)
+    return held, loads, seconds_per_byte(cluster, loads)
+
+
+def _fastest(cluster: Cluster, gpus: Sequence[int], chains: Callable[[Members], Sequence[Chain]]) -> Activity:
     if len(gpus) == 1:
         return Activity(latency=0.0, loads=())
-    return activity(cluster, gpus, held, min(chains, key=lambda chain: seconds(cluster, held, chain)))
+    held, loads, per_byte = _lie(cluster, tuple(gpus))
+    best = min(chains(held), key=lambda chain: chain.latency + chain.nbytes * per_byte)
+    return Activity(latency=best.latency, loads=tuple((wire, share * best.nbytes) for wire, share in loads))

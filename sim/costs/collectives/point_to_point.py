@@ -1,7 +1,7 @@
 """A message from one GPU to another: one start, one latency, its bytes over the wires on the way."""
 
 from sim.instructions import Activity
-from topologies.fabric import link_between, route
+from topologies.fabric import link_between, loaded_route
 from topologies.hardware import Cluster
 
 
@@ -10,5 +10,5 @@ def send(cluster: Cluster, source: int, target: int, nbytes: float) -> Activity:
     if source == target or nbytes == 0:
         return Activity(latency=0.0, loads=())
     link = link_between(cluster, source, target)
-    loads = tuple((wire, nbytes) for wire in route(cluster, source, target))
+    loads = tuple((wire, nbytes) for wire in loaded_route(cluster, source, target))
     return Activity(latency=link.fit["launch_latency"] + link.latency, loads=loads)

@@ -5,16 +5,13 @@ Each of two trees reduces and broadcasts half of the buffer; a node is a leaf in
 """
 
 import math
-from collections.abc import Mapping
 
-from sim.costs.collectives.chain import Chain, slowest_link
-from topologies.fabric import nic_of
+from sim.costs.collectives.chain import Chain, Members, inside_link, launch, nic_link
 from topologies.hardware import Cluster
 
 
-def tree(cluster: Cluster, held: Mapping[int, int], nbytes: float) -> Chain:
-    """All-reduce, up and down: k-1 steps over NVLink and log2(nodes) over the network [NCCL, src/graph/tuning.cc]."""
-    nvlink, nic = cluster.node.scale_up, nic_of(cluster.node)
-    steps = (max(held.values()) - 1) * nvlink.latency + math.ceil(math.log2(len(held))) * nic.latency
-    launch = slowest_link(cluster, len(held)).fit["launch_latency"]
-    return Chain(latency=launch + 2 * steps, nbytes=2 * nbytes)
+def tree(cluster: Cluster, held: Members, nbytes: float) -> Chain:
+    """All-reduce, up and down: k-1 steps inside and log2(nodes) over the network [NCCL, src/graph/tuning.cc]."""
+    inside = max((len(gpus) - 1) * inside_link(cluster, gpus).latency for gpus in held.values())
+    steps = inside + math.ceil(math.log2(len(held))) * nic_link(cluster, held).latency
+    return Chain(latency=launch(cluster, held) + 2 * steps, nbytes=2 * nbytes)

@@ -1,0 +1,138 @@
+"""Multi-head latent attention: queries, keys and values by way of a narrow latent [DeepSeek-V2, arXiv 2405.04434].
+
+The products down to a latent are too narrow to cut: every tp rank holds them whole and works on its tokens. Those up
+are cut by heads, and gather the latents (not the hidden state) where tokens are cut. Megatron-Core does so
+[multi_latent_attention.py, MLASelfAttention: down projections have parallel_mode 'duplicated'].
+"""
+
+from sim.costs import ELEMENT
+from sim.instructions import Block
+from sim.layers.context import Context, Pass, compute_pass, gathered, join, run, scattered_sum
+from sim.layers.linear import column_backward, column_forward, whole_backward, whole_forward
+from sim.models.transformer import Mla
+
+QUERY_DOWN, QUERY_UP, QUERY = "query down", "query up", "query"
+KEY_VALUE_DOWN, KEY_VALUE_UP = "key-value down", "key-value up"
+
+
+def forward(context: Context) -> Pass:
+    """Queries, keys and values of this rank's heads, from the normed hidden state."""
+    mla, hidden = _mla(context), context.model.hidden
+    rotary_key = gathered(context, "rotary key gather", _rotary_key_nbytes(context))
+    return join(
+        _query_forward(context),
+        compute_pass(whole_forward(context, KEY_VALUE_DOWN, hidden, mla.kv_lora_rank + mla.rope_head_dim)),
+        compute_pass((*rotary_key, *_norm_forward(context, "key-value latent norm", mla.kv_lora_rank))),
+        column_forward(context, KEY_VALUE_UP, mla.kv_lora_rank, _key_value_up_width(context)),
+        compute_pass(_rotary(context, "forward")),
+    )
+
+
+def backward(context: Context) -> Pass:
+    """Gradients of the products; the hidden state gets one from the queries and one from the latent, and adds them."""
+    mla, hidden = _mla(context), context.model.hidden
+    rotary_key = scattered_sum(context, "rotary key gradient sum", _rotary_key_nbytes(context))
+    add = run(context, "query and key-value gradient sum", "add", context.local_hidden_elements)
+    return join(
+        compute_pass((*_rotary(context, "backward"), *rotary_key)),
+        column_backward(context, KEY_VALUE_UP, mla.kv_lora_rank, _key_value_up_width(context)),
+        compute_pass(_norm_backward(context, "key-value latent norm", mla.kv_lora_rank)),
+        compute_pass(whole_backward(context, KEY_VALUE_DOWN, hidden, mla.kv_lora_rank + mla.rope_head_dim)),
+        _query_backward(context),
+        compute_pass((add,)),
+    )
+
+
+def saved_nbytes(context: Context) -> float:
+    """Bytes kept for backward: each latent before and after its norm; queries, keys and values of this rank's heads.
+
+    From 2 x (r_q + r_kv) numbers of the rank's tokens the rest could be made again; that is another recomputation
+    [Megatron-Core, recompute module mla_up_proj], not the selective one.
+    """
+    mla = _mla(context)
+    latents = 2 * context.local_tokens * (mla.kv_lora_rank + (mla.q_lora_rank or 0))
+    heads = 2 * _query_width(context) + context.model.num_heads * mla.v_head_dim
+    return ELEMENT * (latents + context.num_tokens * heads / context.tp)
+
+
+def parameters(context: Context) -> int:
+    """Parameters on one tp rank: products down and norms whole, products up by heads."""
+    mla, hidden = _mla(context), context.model.hidden
+    query = (mla.q_lora_rank or hidden) * _query_width(context)
+    cut = query + mla.kv_lora_rank * _key_value_up_width(context)
+    return cut // context.tp + replicated_parameters(context)
+
+
+def replicated_parameters(context: Context) -> int:
+    """Parameters that every tp rank holds whole: products down to the latents, norms of the latents."""
+    mla, hidden = _mla(context), context.model.hidden
+    ranks = mla.kv_lora_rank + (mla.q_lora_rank or 0)
+    return hidden * (ranks + mla.rope_head_dim) + ranks
+
+
+def _mla(context: Context) -> Mla:
+    mla = context.model.mla
+    assert mla is not None
+    return mla
+
+
+def _query_width(context: Context) -> int:
+    """Width of all heads' queries, and of all heads' keys."""
+    mla = _mla(context)
+    return context.model.num_heads * (mla.nope_head_dim + mla.rope_head_dim)
+
+
+def _key_value_up_width(context: Context) -> int:
+    """What the latent makes: the keys' part without position, and the values."""
+    mla = _mla(context)
+    return context.model.num_heads * (mla.nope_head_dim + mla.v_head_dim)
+
+
+def _rotary_key_nbytes(context: Context) -> float:
+    """Bytes of the one rotary key that all heads share, of all tokens."""
+    return ELEMENT * context.num_tokens * _mla(context).rope_head_dim
+
+
+def _query_forward(context: Context) -> Pass:
+    rank, hidden, width = _mla(context).q_lora_rank, context.model.hidden, _query_width(context)
+    if rank is None:
+        return column_forward(context, QUERY, hidden, width)
+    return join(
+        compute_pass(whole_forward(context, QUERY_DOWN, hidden, rank)),
+        compute_pass(_norm_forward(context, "query latent norm", rank)),
+        column_forward(context, QUERY_UP, rank, width),
+    )
+
+
+def _query_backward(context: Context) -> Pass:
+    rank, hidden, width = _mla(context).q_lora_rank, context.model.hidden, _query_width(context)
+    if rank is None:
+        return column_backward(context, QUERY, hidden, width)
+    return join(
+        column_backward(context, QUERY_UP, rank, width),
+        compute_pass(_norm_backward(context, "query latent norm", rank)),
+        compute_pass(whole_backward(context, QUERY_DOWN, hidden, rank)),
+    )
+
+
+def _norm_forward(context: Context, name: str, width: int) -> Block:
+    return (run(context, f"{name} forward", "norm forward", context.local_tokens * width),)
+
+
+def _norm_backward(context: Context, name: str, width: int) -> Block:
+    return (run(context, f"{name} backward", "norm backward", context.local_tokens * width),)
+
+
+def _rotary(context: Context, direction: str) -> Block:
+    """The queries' rotary part turned in place; keys and values copied apart, the rotary key into every head's key, or
+    back [Megatron-Core, fused_mla_yarn_rope_apply.py]."""
+    mla = _mla(context)
+    heads = context.num_tokens * context.model.num_heads / context.tp
+    return (
+        run(context, f"rotary {direction}", "rotary", heads * mla.rope_head_dim),
+        run(context, f"keys and values {direction}", "copy", heads * (_query_head_dim(mla) + mla.v_head_dim)),
+    )
+
+
+def _query_head_dim(mla: Mla) -> int:
+    return mla.nope_head_dim + mla.rope_head_dim

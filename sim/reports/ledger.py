@@ -1,0 +1,52 @@
+"""What `shardsim validate` prints: how far predictions are from measured runs, by campaign, and what was left out."""
+
+from collections.abc import Mapping, Sequence
+
+from sim.reports.figures import percent
+
+
+def render(name: str, summary: Mapping[str, object], reasons: Mapping[str, int]) -> str:
+    """The figures of a ledger (see sim/validation.py, `summary`) as text for people."""
+    played, left_out = summary["rows"], sum(reasons.values())
+    lines = [f"{name}: {played} rows played, {left_out} left out", ""]
+    campaigns, memory = summary["campaigns"], summary["memory"]
+    assert isinstance(campaigns, Mapping)
+    assert isinstance(memory, Mapping)
+    if campaigns:
+        overall = {"rows": None, "mape": summary["mape"], "bias": summary["bias"]}
+        lines += _table([*campaigns.items(), ("mean of campaigns", overall)])
+    lines += _more(summary, memory)
+    if reasons:
+        lines += ["Left out:", *(f"{count:6d}  {reason}" for reason, count in reasons.items())]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(rows: Sequence[tuple[str, Mapping[str, object]]]) -> list[str]:
+    width = max(len(name) for name, _ in rows)
+    head = f"{'step time':<{width}}  rows  mean error     bias"
+    body = (
+        f"{name:<{width}}  {spread['rows'] or '':>4}  {_share(spread['mape']):>10}  {_signed(spread['bias']):>7}"
+        for name, spread in rows
+    )
+    return [head, *body, ""]
+
+
+def _more(summary: Mapping[str, object], memory: Mapping[str, object]) -> list[str]:
+    worst, tau = summary["worst"], summary["kendall_tau"]
+    lines = []
+    if isinstance(worst, Mapping):
+        lines.append(f"The worst row is {worst['row']}, {_signed(worst['error'])}.")
+    if isinstance(tau, float):
+        lines.append(f"Of two plans for the same step the faster one is predicted as such: Kendall's tau {tau:.2f}.")
+    if memory["rows"]:
+        error, bias = _share(memory["mape"]), _signed(memory["bias"])
+        lines.append(f"Peak memory, {memory['rows']} rows: mean error {error}, bias {bias}.")
+    return [*lines, ""] if lines else []
+
+
+def _share(value: object) -> str:
+    return percent(value) if isinstance(value, float) else ""
+
+
+def _signed(value: object) -> str:
+    return f"{value:+.1%}".replace("%", " %") if isinstance(value, float) else ""

@@ -1,0 +1,90 @@
+"""A scenario: everything that a simulation is told, from a YAML file, from flags, or from both, with the same names.
+
+This is the only place that reads one. What is not said has a default; what a later version brings is refused by name.
+A path in a scenario file is relative to that file, a path on the command line to the working directory. Importing this
+package loads pydantic, so whoever must start fast imports it late.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sim import frameworks, models
+from sim.default_plan import PartialPlan
+from sim.plan import Plan
+from sim.scenario.overrides import overridden
+from sim.scenario.scenario import Scenario as Scenario
+from sim.scenario.scenario import as_file, is_file, name_in
+from sim.scenario.schema import ScenarioFile, refuse_sweeps
+from sim.scenario.written import command as command
+from sim.scenario.written import described as described
+from sim.scenario.written import dump as dump
+from sim.workload import TrainingRun, TrainingStep
+from topologies.document import Document, InputError, Value, read, validate
+
+
+def load(path: Path, flags: Mapping[str, Value] | None = None, sets: Sequence[str] = ()) -> Scenario:
+    """The scenario in a file, with flags and `--set plan.tp=4` texts laid over it.
+
+    Raises InputError that names file, line and field.
+    """
+    return of(overridden(_from_here(read(path), path.parent), flags or {}, sets))
+
+
+def from_flags(flags: Mapping[str, Value], sets: Sequence[str] = ()) -> Scenario:
+    """The scenario that flags alone describe (keys of FLAGS; None is a flag not given), with `--set` texts.
+
+    Raises InputError that names the field.
+    """
+    return of(overridden(Document(name="command line", data={"kind": "training"}, lines={}), flags, sets))
+
+
+def of(document: Document) -> Scenario:
+    """The scenario that a document describes.
+
+    Raises InputError that names file, line and field.
+    """
+    refuse_sweeps(document)
+    file = validate(document, ScenarioFile)
+    model = models.load(file.model)
+    try:
+        num_gpus = file.num_gpus()
+        cluster = file.cluster.with_gpus(num_gpus)
+    except InputError as error:
+        raise InputError(f"{document.name}: {error}") from None
+    return Scenario(
+        model=model,
+        cluster=cluster,
+        num_gpus=num_gpus,
+        plan=file.partial_plan(),
+        step=TrainingStep(seq_len=file.batch.seq_len or model.max_seq_len, precision=file.precision),
+        run=TrainingRun(tokens=file.tokens, price=file.price),
+        framework=frameworks.load(file.framework),
+        model_reference=file.model,
+        cluster_reference=file.cluster.reference(),
+    )
+
+
+def with_plan(scenario: Scenario, plan: Plan) -> Scenario:
+    """The scenario with the whole plan that was found for it, as a run is written down."""
+    return dataclasses.replace(scenario, plan=PartialPlan(**dataclasses.asdict(plan)))
+
+
+def _from_here(document: Document, folder: Path) -> Document:
+    """The document of a scenario in `folder`, its paths made relative to the working directory."""
+    if not isinstance(document.data, dict):
+        return document
+    data = {
+        field: _reached(value, folder) if field in ("model", "cluster") else value
+        for field, value in document.data.items()
+    }
+    return dataclasses.replace(document, data=data)
+
+
+def _reached(reference: Value, folder: Path) -> Value:
+    name = name_in(reference)
+    if name is None or not is_file(name):
+        return reference
+    reached = as_file(os.path.normpath(folder / name))
+    return {**reference, "name": reached} if isinstance(reference, dict) else reached

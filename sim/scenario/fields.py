@@ -1,0 +1,109 @@
+"""The kinds of field that a scenario file has: counts, names that must be known, tokens, prices."""
+
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+
+from sim import models
+from sim.workload import Price
+from topologies import quantity
+from topologies.document import InputError, shorten
+
+_LATER = {
+    "kind": ("serving",),
+    "precision": ("fp8", "mxfp8", "nvfp4", "fp32", "tf32", "int8"),
+    "schedule": (
+        "zb-h1",
+        "zb-h2",
+        "zb-v",
+        "zbv",
+        "v-half",
+        "v-min",
+        "dualpipe",
+        "dualpipev",
+        "looped",
+        "breadth-first",
+    ),
+    "zero": (2, 3),
+}
+_MOST_TOKENS = 10**18
+_HIGHEST_PRICE = quantity.MEGA
+_BILLINGS = ("on-demand", "reserved")
+
+_Value = TypeVar("_Value")
+Text = Annotated[str, Field(min_length=1)]
+Reference = Text | dict[str, JsonValue]
+
+
+def not_yet(field: str) -> BeforeValidator:
+    """Refuses by name the values that a later version brings."""
+
+    def refuse(value: _Value) -> _Value:
+        if isinstance(value, (str, int)) and value in _LATER[field]:
+            raise ValueError(f"{value} is not supported yet")
+        return value
+
+    return BeforeValidator(refuse)
+
+
+def _only_one(degree: int) -> int:
+    if degree != 1:
+        raise ValueError(f"{degree} is not supported yet; use 1")
+    return degree
+
+
+def known(look_up: Callable[[_Value], object]) -> AfterValidator:
+    """Checks a name where it stands, so that the message can say on which line."""
+
+    def check(name: _Value) -> _Value:
+        look_up(name)
+        return name
+
+    return AfterValidator(check)
+
+
+def _known_model(reference: Reference) -> Reference:
+    """As `known`; what is wrong in a mapping is told by its field."""
+    try:
+        models.load(reference)
+    except InputError as error:
+        raise ValueError(str(error).removeprefix("model: ")) from None
+    return reference
+
+
+def _tokens(value: object) -> object:
+    """15T, 300B or a plain number of tokens."""
+    if value is None:
+        return None
+    tokens = quantity.count(value)
+    if not 1 <= tokens <= _MOST_TOKENS:
+        raise ValueError(f"{shorten(value)} tokens are not possible; write for example 15T")
+    return tokens
+
+
+def _price(value: object) -> object:
+    """Dollars, as a number or as the text of one (a flag); or the name of a list price."""
+    fix = "write dollars per GPU-hour, for example 2.50, or on-demand or reserved"
+    if value is None or value in _BILLINGS:
+        return value
+    try:
+        dollars = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else -1.0
+    except ValueError:
+        dollars = -1.0
+    if not 0 <= dollars <= _HIGHEST_PRICE:
+        raise ValueError(f"{shorten(value)} is not a price; {fix}")
+    return dollars
+
+
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+One = Annotated[Count, AfterValidator(_only_one)]
+ModelReference = Annotated[Reference, AfterValidator(_known_model)]
+Tokens = Annotated[int | None, BeforeValidator(_tokens, json_schema_input_type=str | int | float)]
+Dollars = Annotated[Price | None, BeforeValidator(_price, json_schema_input_type=Price)]
+
+
+class Section(BaseModel):
+    """A part of a scenario: only known fields, each with the type that it has."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)

@@ -1,0 +1,116 @@
+"""Flags and `--set a.b=c` over what a scenario file says. Both win over the file; with one another they must agree."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from topologies.document import Document, InputError, Value, parse, shorten
+
+# A flag of the command line (--micro-batch) and the field of a scenario that it sets.
+FLAGS: Mapping[str, str] = {
+    "model": "model",
+    "cluster": "cluster",
+    "gpus": "gpus",
+    "tp": "plan.tp",
+    "sp": "plan.sp",
+    "pp": "plan.pp",
+    "vpp": "plan.vpp",
+    "cp": "plan.cp",
+    "ep": "plan.ep",
+    "dp": "plan.dp",
+    "zero": "plan.zero",
+    "schedule": "plan.schedule",
+    "recompute": "plan.recompute",
+    "micro_batch": "batch.micro",
+    "global_batch": "batch.global",
+    "seq_len": "batch.seq_len",
+    "precision": "precision",
+    "framework": "framework",
+    "tokens": "tokens",
+    "price": "price",
+}
+_ARGUMENTS = ("model", "cluster")
+_MOST_DOTS = 3
+_MOST_SAID = 60
+
+
+class _Change(NamedTuple):
+    """A value for a field, and how it was said."""
+
+    path: tuple[str, ...]
+    value: Value
+    said: str
+
+
+def overridden(document: Document, flags: Mapping[str, Value], sets: Sequence[str]) -> Document:
+    """The document with other values in some fields; those no longer stand on a line of the file.
+
+    Raises InputError for a text that is no FIELD=VALUE, and for two that set one field to different values.
+    """
+    changes = [_flag(flag, value) for flag, value in flags.items() if value is not None]
+    changes += [_set(text) for text in sets]
+    if not changes or not isinstance(document.data, dict):
+        return document
+    _check_agreement(changes)
+    data, lines = dict(document.data), dict(document.lines)
+    for path, value, _ in sorted(changes, key=lambda change: len(change.path)):
+        _put(data, path, value)
+        for end in range(1, len(path) + 1):
+            lines.pop(path[:end], None)
+    return Document(name=document.name, data=data, lines=lines)
+
+
+def _flag(flag: str, value: Value) -> _Change:
+    name = flag.replace("_", "-")
+    said = shorten(value) if flag in _ARGUMENTS else f"--{name} {value}"
+    if isinstance(value, bool):
+        said = f"--{'' if value else 'no-'}{name}"
+    return _Change(tuple(FLAGS[flag].split(".")), value, said)
+
+
+def _set(text: str) -> _Change:
+    path, separator, value = text.partition("=")
+    if not separator or not path.strip() or not value.strip():
+        raise InputError(f"--set {shorten(text)}: write FIELD=VALUE, for example --set plan.tp=4")
+    if path.count(".") > _MOST_DOTS:
+        raise InputError(f"--set {shorten(path)}: no field lies that deep; write for example --set plan.tp=4")
+    path = path.strip()
+    said = " ".join(f"--set {path}={value.strip()}".split())
+    return _Change(tuple(path.split(".")), parse(value, f"--set {shorten(path)}").data, said[:_MOST_SAID])
+
+
+def _check_agreement(changes: Sequence[_Change]) -> None:
+    first: dict[tuple[str, ...], tuple[Value, str]] = {}
+    for change in changes:
+        for field, value in _fields(change.path, change.value):
+            other, said = first.setdefault(field, (value, change.said))
+            if other != value or type(other) is not type(value):
+                name = ".".join(field)
+                raise InputError(f"{said} and {change.said} say different things of {name}; keep one of them")
+
+
+def _fields(path: tuple[str, ...], value: Value) -> Iterator[tuple[tuple[str, ...], Value]]:
+    """The single fields that a change sets: of `plan={tp: 4}` plan.tp."""
+    value = _opened(value) if path in (("model",), ("cluster",)) else value
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _fields((*path, name), inner)
+    else:
+        yield path, value
+
+
+def _put(data: dict[str, Value], path: Sequence[str], value: Value) -> None:
+    """Set data[part][part]... in a copy of each level; `cluster: NAME` opens to `{name: NAME}`, so does a model."""
+    first, *rest = path
+    if not rest:
+        data[first] = value
+        return
+    inner = data.get(first)
+    section = _opened(inner) if first in _ARGUMENTS else inner
+    if section is not None and not isinstance(section, dict):
+        raise InputError(f"--set {'.'.join(path)}: {first} is {shorten(section)}, which has no field {rest[0]}")
+    data[first] = copy = dict(section or {})
+    _put(copy, rest, value)
+
+
+def _opened(reference: Value) -> Value:
+    return {"name": reference} if isinstance(reference, str) else reference

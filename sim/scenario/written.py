@@ -1,0 +1,103 @@
+"""A scenario written down: as a file, and as the command line that says the same."""
+
+import dataclasses
+import json
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sim.scenario.overrides import FLAGS
+from sim.scenario.scenario import Scenario, as_file, is_file, name_in
+from topologies.document import Value
+from topologies.quantity import count_text
+
+_WORD = re.compile(r"(?!true$|false$|null$)[a-z][a-z0-9._-]*|1f1b|[0-9]+[KMBT]")
+_BY_ITS_OWN = ("model", "cluster")
+
+
+def described(scenario: Scenario) -> dict[str, Value]:
+    """The scenario in the names of a scenario file, without what was not said; paths are as on the command line."""
+    plan = _said(dataclasses.asdict(scenario.plan))
+    sizes = {"global": plan.pop("global_batch", None), "micro": plan.pop("micro_batch", None)}
+    fields: dict[str, Value] = {
+        "kind": "training",
+        "model": scenario.model_reference,
+        "cluster": scenario.cluster_reference,
+        "gpus": scenario.num_gpus,
+        "plan": plan,
+        "batch": _said({**sizes, "seq_len": scenario.step.seq_len}),
+        "precision": scenario.step.precision,
+        "framework": scenario.framework.name,
+        "tokens": None if scenario.run.tokens is None else count_text(scenario.run.tokens),
+        "price": scenario.run.price,
+    }
+    return _said(fields)
+
+
+def dump(scenario: Scenario, folder: Path) -> str:
+    """The scenario as a YAML file that `load` reads back to the same scenario, once it lies in `folder`."""
+    fields = described(scenario)
+    for name in _BY_ITS_OWN:
+        fields[name] = _seen_from(folder, fields[name])
+    return "".join(f"{name}: {_flow(value)}\n" for name, value in fields.items())
+
+
+def command(scenario: Scenario, detail: str) -> str:
+    """The command line that gives the result of this scenario again."""
+    fields = described(scenario)
+    words, sets = ["shardsim", "train"], []
+    for noun in _BY_ITS_OWN:
+        name, others = _taken_apart(noun, fields.pop(noun))
+        words += name
+        sets += others
+    for flag, path in FLAGS.items():
+        value = _at(fields, path.split("."))
+        if value is not None:
+            words += _flag(flag.replace("_", "-"), value)
+    return shlex.join([*words, "--detail", detail, *(word for text in sets for word in ("--set", text))])
+
+
+def _taken_apart(noun: str, reference: Value) -> tuple[list[str], list[str]]:
+    """A reference as an argument, and as `--set` texts what an argument cannot say."""
+    if isinstance(reference, str):
+        return [reference], []
+    assert isinstance(reference, dict)
+    name = name_in(reference)
+    if name is None:
+        return [], [f"{noun}={_flow(reference)}"]
+    return [name], [f"{noun}.{key}={_flow(value)}" for key, value in reference.items() if key != "name"]
+
+
+def _flag(flag: str, value: Value) -> list[str]:
+    return [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+
+
+def _at(fields: Value, path: Sequence[str]) -> Value:
+    for part in path:
+        fields = fields.get(part) if isinstance(fields, dict) else None
+    return fields
+
+
+def _said(fields: Mapping[str, Value]) -> dict[str, Value]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _seen_from(folder: Path, reference: Value) -> Value:
+    """A reference whose path, if it has a relative one, leads from `folder`."""
+    name = name_in(reference)
+    if name is None or not is_file(name) or Path(name).is_absolute():
+        return reference
+    path = as_file(os.path.relpath(name, folder))
+    return {**reference, "name": path} if isinstance(reference, dict) else path
+
+
+def _flow(value: Value) -> str:
+    """YAML on one line: words such as llama3-70b plain, any other text in quotes."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_flow(name)}: {_flow(inner)}" for name, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    is_word = isinstance(value, str) and _WORD.fullmatch(value)
+    return str(value) if is_word else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,181 @@
+"""Measured runs beside predictions: each row of a table becomes a scenario, which is played, or refused with a reason.
+
+Times are compared, never FLOP/s, which every source counts in its own way. Errors are predicted/measured - 1. A
+campaign is one measuring team: overall figures are means over campaigns, so that a long table outvotes no short one.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean, median
+
+from sim import scenario
+from sim.measured_runs import Row, cell, document, number, read
+from sim.training import TrainingReport, run_scenario
+from topologies.document import Infeasible, InputError
+
+_ALIKE = ("model", "gpu", "gpus", "global_batch", "seq_len", "precision")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One row that was played: seconds, and GiB of the fullest rank; None where the table has no such figure."""
+
+    row: str
+    campaign: str
+    alike: tuple[str, ...]
+    measured_s: float | None
+    predicted_s: float
+    measured_gib: float | None
+    predicted_gib: float
+
+    @property
+    def error(self) -> float | None:
+        return None if self.measured_s is None else self.predicted_s / self.measured_s - 1
+
+    @property
+    def memory_error(self) -> float | None:
+        return None if self.measured_gib is None else self.predicted_gib / self.measured_gib - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """One complete row that was not played, and why."""
+
+    row: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """What became of every complete row of a table."""
+
+    results: tuple[Result, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def validate(path: Path, on_row: Callable[[int, int], None] = lambda done, total: None) -> Ledger:
+    """Play every complete row of the table; `on_row(done, total)` is called before each.
+
+    Raises InputError where the file is not such a table.
+    """
+    rows = [row for row in read(path) if row["complete"] == "yes"]
+    results: list[Result] = []
+    skipped: list[Skipped] = []
+    for done, row in enumerate(rows):
+        on_row(done, len(rows))
+        try:
+            results.append(_result(row, run_scenario(scenario.of(document(row)))))
+        except (InputError, Infeasible) as error:
+            skipped.append(Skipped(row=row["row"], reason=_reason(row, error)))
+    return Ledger(results=tuple(results), skipped=tuple(skipped))
+
+
+def summary(ledger: Ledger) -> dict[str, object]:
+    """The ledger in the keys of docs/design.md, section 6."""
+    timed = [result for result in ledger.results if result.error is not None]
+    errors = {result.row: _known(result.error) for result in timed}
+    campaigns = {name: _spread(errors[result.row] for result in of) for name, of in _by_campaign(timed).items()}
+    worst = max(errors, key=lambda row: abs(errors[row]), default=None)
+    return {
+        "rows": len(ledger.results),
+        "skipped": [{"row": one.row, "reason": one.reason} for one in ledger.skipped],
+        "campaigns": campaigns,
+        "mape": _mean(one["mape"] for one in campaigns.values()),
+        "bias": _mean(one["bias"] for one in campaigns.values()),
+        "row_mape": _mean(map(abs, errors.values())),
+        "median_ape": median(map(abs, errors.values())) if errors else None,
+        "worst": None if worst is None else {"row": worst, "error": errors[worst]},
+        "kendall_tau": concordance(timed),
+        "coverage_80": None,
+        "median_interval_width": None,
+        "memory": _spread(_known(one.memory_error) for one in ledger.results if one.memory_error is not None),
+        "results": rows(ledger),
+    }
+
+
+def rows(ledger: Ledger) -> list[dict[str, object]]:
+    """Every row that was played, measured beside predicted."""
+    return [_described(result) for result in ledger.results]
+
+
+def reasons(ledger: Ledger) -> dict[str, int]:
+    """How many rows were refused for each reason, most first."""
+    counts: dict[str, int] = {}
+    for one in ledger.skipped:
+        counts[one.reason] = counts.get(one.reason, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def concordance(results: Sequence[Result]) -> float | None:
+    """Kendall's tau over the pairs of rows that differ in their plan only: is the faster one predicted to be faster?
+
+    (concordant - discordant) / pairs whose measured times differ; None where there is no such pair.
+    """
+    signs = [
+        _sign(_known(one.measured_s), _known(other.measured_s)) * _sign(one.predicted_s, other.predicted_s)
+        for one, other in combinations(results, 2)
+        if one.alike == other.alike and one.measured_s != other.measured_s
+    ]
+    return fmean(signs) if signs else None
+
+
+def _result(row: Row, report: TrainingReport) -> Result:
+    peaks = report.result["peak_reserved_gib" if cell(row, "peak_memory_is") == "reserved" else "peak_memory_gib"]
+    assert isinstance(peaks, list)
+    seconds = report.result["step_time_s"]
+    assert isinstance(seconds, float)
+    return Result(
+        row=row["row"],
+        campaign=row["campaign"],
+        alike=tuple(row[column] for column in _ALIKE),
+        measured_s=number(row, "step_time_s"),
+        predicted_s=seconds,
+        measured_gib=number(row, "peak_memory_gib"),
+        predicted_gib=max(peaks),
+    )
+
+
+def _reason(row: Row, error: Exception) -> str:
+    return str(error).removeprefix(f"{row['row']}: ")
+
+
+def _by_campaign(results: Iterable[Result]) -> dict[str, list[Result]]:
+    campaigns: dict[str, list[Result]] = {}
+    for result in results:
+        campaigns.setdefault(result.campaign, []).append(result)
+    return campaigns
+
+
+def _spread(errors: Iterable[float]) -> dict[str, float | int | None]:
+    """How many, the mean absolute error, the mean error."""
+    listed = list(errors)
+    return {"rows": len(listed), "mape": _mean(map(abs, listed)), "bias": _mean(listed)}
+
+
+def _mean(values: Iterable[float | int | None]) -> float | None:
+    listed = [value for value in values if value is not None]
+    return fmean(listed) if listed else None
+
+
+def _described(result: Result) -> dict[str, object]:
+    return {
+        "row": result.row,
+        "campaign": result.campaign,
+        "measured_s": result.measured_s,
+        "predicted_s": result.predicted_s,
+        "error": result.error,
+        "measured_gib": result.measured_gib,
+        "predicted_gib": result.predicted_gib,
+        "memory_error": result.memory_error,
+    }
+
+
+def _sign(one: float, other: float) -> int:
+    return (one > other) - (one < other)
+
+
+def _known(value: float | None) -> float:
+    assert value is not None
+    return value

@@ -1,0 +1,189 @@
+"""`shardsim train`: what does not go together is refused; what does gives the same result however it is said."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from sim import limits
+from tests.command import CLUSTER, FREE, MODEL, NUMBERS, STEP, Shardsim, assert_refused
+
+KEYS = {
+    "step_time_s", "tokens_per_s", "tokens_per_s_per_gpu", "model_tflops_per_gpu", "hardware_tflops_per_gpu", "mfu",
+    "hfu", "bubble_fraction", "breakdown", "peak_memory_gib", "peak_reserved_gib", "fits", "interval", "parameters",
+}  # fmt: skip
+BREAKDOWN = {
+    "compute", "exposed_tp", "exposed_cp", "exposed_pp", "exposed_ep", "exposed_dp", "bubble", "optimizer", "host",
+    "other",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--tp 3", "tp=3 does not divide num_heads=64 of llama3-70b; use 1, 2, 4, 8"),
+        ("--tp 8 --pp 3", "tp x pp = 8 x 3 = 24 does not divide gpus=64"),
+        ("--set gpus=8", "--gpus 64 and --set gpus=8 say different things of gpus; keep one of them"),
+        ("--tp 4 --set plan.tp=2", "--tp 4 and --set plan.tp=2 say different things of plan.tp; keep one"),
+        ('--tp 4 --set plan={"tp":2}', "--tp 4 and .* say different things of plan.tp"),
+        ("--no-sp --set plan.sp=true", "--no-sp and --set plan.sp=true say different things of plan.sp"),
+        ("--set plan.tp=4 --set plan.tp=2", "--set plan.tp=4 and --set plan.tp=2 say different things"),
+        ("--set model=gpt-1t", "'llama3-70b' and --set model=gpt-1t say different things of model.name"),
+        (
+            '--set cluster={"gpu":"h100","name":"dgx-h100"}',
+            "cluster: write name: CLUSTER, or gpu: GPU with fabric and nodes, and not both",
+        ),
+        ("--set cluster.fabric=ib-ndr400x8", "fabric goes with gpu; a cluster by name has its own"),
+        ("--set cluster.gpus_per_node=9", "cluster.gpus_per_node=9, but a node of dgx-h100 has 8"),
+        ("--set model.num_layers=none", "model: num_layers: must be a whole number, got 'none'"),
+        ("--tokens none", "tokens: 'none' is not a number of things; write for example 300B or 15T"),
+        ("--tokens -3", "tokens: .* must be positive"),
+        ("--price cheap", "price: 'cheap' is not a price; write dollars per GPU-hour, for example 2.50"),
+        ("--price -1", "price: '-1' is not a price"),
+        ("--set cluster.nodes=2", "gpus=64, but dgx-h100 has 16"),
+        ("--tp 8 --dp 3", "use dp=8, or gpus=24"),
+        ("--tp 8 --pp 8 --vpp 3", "24 stages do not divide 80 layers"),
+        ("--schedule interleaved --tp 8 --pp 8", "use vpp=2 or more"),
+        ("--global-batch 7 --tp 8", "global_batch=7 is not a multiple of micro_batch x dp = 1 x 8 = 8"),
+        ("--sp --tp 1", "sp .* needs tp > 1"),
+        ("--schedule 1f1b --schedule gpipe", "--schedule is given twice"),
+        ("--gpus=8", "--gpus is given twice"),
+        ("--schedule zigzag", "plan.schedule: .*got 'zigzag'"),
+        ("--recompute all", "plan.recompute: .*got 'all'"),
+        ("--precision bf61", "precision: .*got 'bf61'"),
+        ("--framework megatron-cor", "did you mean megatron-core"),
+        ("--format xml", "--format 'xml' is not known; use table, json, csv"),
+        ("--detail foo", "--detail 'foo' is not known; use kernel, layer, stage"),
+        ("--gpu 8", "No such option: --gpu .*--gpus"),
+        ("--tpp 8", "No such option: --tpp .*--tp"),
+        ("--sp=3", "does not take a value"),
+        ("--tp", "requires an argument"),
+        ("--set nonsense", "write FIELD=VALUE, for example --set plan.tp=4"),
+        ("--set plan.tq=4", "plan.tq: unknown field"),
+        ("--set plan=3", "plan: should be a mapping"),
+        ("--set plan.tp=[1,2]", "plan.tp: .*got a list"),
+        ("--set plan.tp=*a", "aliases"),
+        ("--set plan.tp=!!int", "tags"),
+        ("--set model=7", "model: .*got 7"),
+        ("--set " + "a." * 3000 + "b=1", "no field lies that deep"),
+        ("--set plan.tp=" + "[" * 9000, "nested more than 100 levels deep"),
+        ("--set plan.tp=" + "9" * 5000, "a number of 5000 characters"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(shardsim: Shardsim, arguments: str, message: str) -> None:
+    assert_refused(shardsim("train", *FREE, *arguments.split()), message)
+
+
+@pytest.mark.parametrize("flag", NUMBERS)
+@pytest.mark.parametrize("number", ["0", "-1", "1.5", "many", "", "1e3", str(10**12), str(10**18), str(10**30)])
+def test_an_absurd_number_is_refused(shardsim: Shardsim, flag: str, number: str) -> None:
+    others = ("llama3-8b", "dgx-h100", *(() if flag == "gpus" else ("--gpus", "8")))
+    if (flag, number) != ("zero", "0"):
+        assert_refused(shardsim("train", *others, f"--{flag}", number), flag.split("-")[0])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["--cp 2", "--ep 4", "--zero 2", "--zero 3", "--schedule dualpipe", "--schedule zb-v", "--precision fp8",
+     "--framework fsdp", "--profile x", "--set kind=serving", "--set plan.tp={choices:[1,2]}",
+     "--set gpus={range:[8,64]}", "--set plan.schedule={choices:[1f1b,gpipe]}"],
+)  # fmt: skip
+def test_what_a_later_release_brings_is_not_supported_yet(shardsim: Shardsim, arguments: str) -> None:
+    written = arguments.replace(":[", ": [").split(maxsplit=1)
+    assert_refused(shardsim("train", *FREE, *written), "not supported yet")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("llama3-70b dgx-h100 --gpus 64 --seq-len 3", r"[\d,]+ microbatches .* use --global-batch \d+ or less"),
+        ("llama3-70b dgx-h100 --gpus 64 --global-batch 10000000", r"use --global-batch \d+ or less"),
+        ("llama3-8b dgx-h100 --gpus 64 --micro-batch 10000000", "global_batch=.* is not possible"),
+        ("llama3-8b dgx-h100 --gpus 8 --tp 8 --global-batch 200000", "use --detail stage, or --global-batch"),
+        ("gpt-1t dgx-a100 --gpus 512 --tp 8 --pp 64 --detail kernel", "use --detail layer, or --global-batch"),
+        ("llama3-8b dgx-h100 --gpus 32764 --tp 2", "unequal ranks are too many .* use whole "),
+        ("f.yaml dgx-h100 --gpus 8", r"[\d,]+ microbatches .* use --global-batch \d+ or less"),
+        ("llama3-8b large.yaml --gpus 10000000", "gpus=10000000 are too many to simulate; use at most 1,000,000"),
+    ],
+)
+def test_a_step_that_would_take_hours_is_refused_soon(
+    shardsim: Shardsim, folder: Path, arguments: str, message: str
+) -> None:
+    (folder / "f.yaml").write_text(MODEL.replace("32}", "1}"))
+    (folder / "large.yaml").write_text(CLUSTER.replace("nodes: 4", "nodes: 100000").replace("node: 8", "node: 100"))
+    assert_refused(shardsim("train", *arguments.split()), message)
+
+
+@pytest.mark.parametrize(("pp", "most", "beyond"), [("1", "12", "14"), ("2", "6", "8")])
+def test_the_batch_that_is_offered_instead_is_taken_and_the_next_is_not(
+    shardsim: Shardsim, monkeypatch: pytest.MonkeyPatch, pp: str, most: str, beyond: str
+) -> None:
+    """A microbatch through 32 layers is 2 x (4 + 32) = 72 operations, on two stages 2 x (8 + 32) = 80: of 500 at most,
+    6 microbatches either way, with dp=2 12 sequences."""
+    monkeypatch.setattr(limits, "MAX_OPERATIONS", 500)
+    arguments = ("train", "llama3-8b", "dgx-h100", "--gpus", "8", "--tp", "4", "--pp", pp, "--detail", "layer")
+    for batch in ("1000", beyond):
+        refused = shardsim(*arguments, "--global-batch", batch)
+        assert_refused(refused, f"use --detail stage, or --global-batch {most} or less")
+    assert shardsim(*arguments, "--global-batch", most).code == 0
+
+
+def test_an_explicit_plan_that_does_not_fit_is_reported_all_the_same(shardsim: Shardsim) -> None:
+    answer = shardsim("train", "llama3-70b", "dgx-h100", "--gpus", "8", "--tp", "8", "--format", "json")
+    assert (answer.code, answer.err) == (3, "")
+    assert json.loads(answer.out)["fits"] is False
+    assert "Out of memory" in shardsim("train", "llama3-70b", "dgx-h100", "--gpus", "8", "--tp", "8").out
+
+
+def test_where_no_plan_fits_one_line_says_by_how_much(shardsim: Shardsim) -> None:
+    answer = shardsim("train", "llama3-405b", "dgx-h100", "--gpus", "8", "--format", "json")
+    assert (answer.code, answer.out) == (3, "")
+    assert re.fullmatch(
+        r"shardsim: none of \d+ plans of llama3-405b on 8 GPUs .* needs .* GiB of .* GiB .*\n", answer.err
+    )
+
+
+def test_json_is_alone_on_stdout_with_every_key_of_the_design(shardsim: Shardsim) -> None:
+    answer = shardsim("train", *STEP, "--format", "json")
+    result = json.loads(answer.out)
+    assert (answer.code, answer.err) == (0, "")
+    assert result.keys() >= KEYS
+    assert result["breakdown"].keys() == BREAKDOWN
+    assert sum(result["breakdown"].values()) == pytest.approx(1, abs=1e-9)
+    assert result["interval"].keys() == {"p10_s", "p50_s", "p90_s"}
+    assert result["parameters"].keys() == {"measured", "interpolated", "extrapolated", "datasheet"}
+    assert sum(result["parameters"].values()) == pytest.approx(1, abs=1e-9)
+    assert result["bubble_fraction"] == result["breakdown"]["bubble"]
+    assert result["tokens_per_s"] == pytest.approx(8 * 8192 / result["step_time_s"], rel=1e-12)
+
+
+def test_csv_is_a_line_of_names_and_a_line_of_the_same_values(shardsim: Shardsim) -> None:
+    names, values = shardsim("train", *STEP, "--format", "csv").out.splitlines()
+    row = dict(zip(names.split(","), values.split(","), strict=True))
+    result = json.loads(shardsim("train", *STEP, "--format", "json").out)
+    assert float(row["step_time_s"]) == result["step_time_s"]
+    assert float(row["breakdown.exposed_tp"]) == result["breakdown"]["exposed_tp"]
+    assert float(row["peak_memory_gib"]) == max(result["peak_memory_gib"])
+    assert (row["fits"], row["interval.p10_s"]) == ("true", "")
+
+
+def test_the_same_command_gives_the_same_bytes(shardsim: Shardsim) -> None:
+    for output in ("table", "json", "csv"):
+        answers = [shardsim("train", *STEP, "--format", output, "--seed", seed) for seed in ("0", "0", "7")]
+        assert answers[0] == answers[1] == answers[2]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "llama3-8b dgx-h100 --gpus 8",
+        "gpt-22b dgx-a100 --gpus 32 --tp 4 --pp 4 --vpp 2 --no-sp --framework megatron-lm --precision fp16",
+        "llama3-8b dgx-h100 --gpus 16 --tp 2 --pp 2 --zero 0 --schedule gpipe --global-batch 16 --detail kernel",
+    ],
+)
+def test_the_command_in_a_result_gives_that_result(shardsim: Shardsim, arguments: str) -> None:
+    first = shardsim("train", *arguments.split(), "--format", "json")
+    again = shardsim(*shlex.split(json.loads(first.out)["command"])[1:], "--format", "json")
+    assert first == again

@@ -1,0 +1,155 @@
+"""Rows of measured runs become scenarios, and their errors are added up by campaign."""
+
+from pathlib import Path
+
+import pytest
+
+from sim import measured_runs, validation
+from sim.reports.ledger import render
+from sim.validation import Ledger, Result, Skipped, concordance, reasons, summary
+from topologies.document import InputError
+
+HEADER = (
+    "row,campaign,model,gpu,gpus,gpus_per_node,fabric,precision,tp,pp,vpp,dp,cp,ep,sequence_parallel,sharding,"
+    "recompute,schedule,micro_batch,global_batch,seq_len,step_time_s,peak_memory_gib,complete"
+)
+RUN = "a-1,a,gpt-22b,a100-80gb-sxm,8,8,nvlink-only,bf16,8,1,1,1,1,,yes,none,selective,none,4,4,2048,1.10,,yes"
+
+
+def table(folder: Path, *rows: str, header: str = HEADER) -> Path:
+    path = folder / "runs.csv"
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def changed(run: str, **cells: str) -> str:
+    named = dict(zip(HEADER.split(","), run.split(","), strict=True)) | cells
+    return ",".join(named.values())
+
+
+def result(row: str, campaign: str, measured: float, predicted: float, alike: str = "same") -> Result:
+    return Result(
+        row=row,
+        campaign=campaign,
+        alike=(alike,),
+        measured_s=measured,
+        predicted_s=predicted,
+        measured_gib=None,
+        predicted_gib=1.0,
+    )
+
+
+def test_a_complete_row_is_played_and_compared(tmp_path: Path) -> None:
+    ledger = validation.validate(table(tmp_path, RUN, changed(RUN, row="a-2", complete="no")))
+    (played,) = ledger.results
+    assert (played.row, played.campaign, played.measured_s) == ("a-1", "a", 1.10)
+    assert played.error == pytest.approx(played.predicted_s / 1.10 - 1)
+    assert abs(played.error) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ({"precision": "fp8"}, "precision fp8 is not supported yet"),
+        ({"sharding": "zero3"}, "sharding zero3 is not supported yet"),
+        ({"cp": "2"}, "context parallelism (cp > 1) is not supported yet"),
+        ({"ep": "8"}, "expert parallelism (ep > 1) is not supported yet"),
+        ({"gpu": "tpu-v9"}, "unknown GPU 'tpu-v9'"),
+        ({"schedule": "sideways"}, "sideways"),
+        ({"fabric": "wet-string"}, "wet-string"),
+        ({"gpus": "many"}, "gpus 'many' is not a whole number"),
+        ({"tp": "3"}, "tp=3"),
+        ({"step_time_s": "-1"}, "step_time_s '-1' is not a positive number"),
+    ],
+)
+def test_a_row_that_cannot_be_played_is_skipped_with_its_reason(
+    tmp_path: Path, cells: dict[str, str], reason: str
+) -> None:
+    ledger = validation.validate(table(tmp_path, changed(RUN, **cells), changed(RUN, row="a-2")))
+    assert [one.row for one in ledger.results] == ["a-2"]
+    assert [one.row for one in ledger.skipped] == ["a-1"]
+    assert reason in ledger.skipped[0].reason
+    assert not ledger.skipped[0].reason.startswith("a-1")
+
+
+def test_the_shapes_of_a_row_win_over_the_catalogue() -> None:
+    row = {"row": "x", "model": "grok1-314b-l16", "layers": "16", "seq_len": "8192"}
+    model = measured_runs.document(
+        dict.fromkeys(HEADER.split(","), "")
+        | row
+        | {"gpus": "8", "precision": "bf16"}
+        | {"micro_batch": "1", "global_batch": "8"}
+    ).data["model"]  # type: ignore[index, call-overload]
+    assert model == {"name": "grok1-314b", "num_layers": 16}
+
+
+@pytest.mark.parametrize(
+    ("slug", "name"),
+    [
+        ("llama3-405b-l8", "llama3-405b"),
+        ("deepseek-v3-nomtp", "deepseek-v3"),
+        ("qwen3-30b-a3b-tokendrop", "qwen3-30b-a3b"),
+        ("llama3-70b", "llama3-70b"),
+        ("mistral-large", "mistral-large"),
+    ],
+)
+def test_a_proxy_is_cut_from_the_model_in_its_name(slug: str, name: str) -> None:
+    assert measured_runs.base_name(slug) == name
+
+
+def test_a_model_that_nobody_knows_is_played_by_its_shapes(tmp_path: Path) -> None:
+    shapes = {"layers": "4", "hidden": "1024", "heads": "8", "ffn": "4096", "vocab": "32000", "gated_mlp": "no"}
+    header = ",".join([HEADER, *shapes])
+    row = ",".join([changed(RUN, model="nobodys-gpt"), *shapes.values()])
+    ledger = validation.validate(table(tmp_path, row, header=header))
+    assert [one.row for one in ledger.results] == ["a-1"]
+    assert ledger.results[0].predicted_s < 0.2
+
+
+def test_figures_are_means_over_campaigns() -> None:
+    """Campaign a: +10 % and -20 %, mape 15 %, bias -5 %; b: +5 %. Means 10 % and 0; over rows 35/3 %; median 10 %."""
+    rows = (result("a-1", "a", 1.0, 1.1), result("a-2", "a", 1.0, 0.8), result("b-1", "b", 2.0, 2.1))
+    made = summary(Ledger(results=rows, skipped=(Skipped(row="c", reason="no"),)))
+    assert made["rows"] == 3
+    assert made["skipped"] == [{"row": "c", "reason": "no"}]
+    assert made["mape"] == pytest.approx(0.10)
+    assert made["bias"] == pytest.approx(0.0, abs=1e-12)
+    assert made["row_mape"] == pytest.approx(0.35 / 3)
+    assert made["median_ape"] == pytest.approx(0.10)
+    assert made["worst"] == {"row": "a-2", "error": pytest.approx(-0.2)}
+
+
+def test_concordance_counts_pairs_that_differ_in_their_plan_only() -> None:
+    """Three plans of one step: pairs (1, 2) and (1, 3) in the right order, (2, 3) not: (2 - 1) / 3."""
+    rows = [result("1", "a", 1.0, 1.0), result("2", "a", 2.0, 4.0), result("3", "a", 3.0, 3.0)]
+    assert concordance(rows) == pytest.approx(1 / 3)
+    assert concordance([*rows, result("4", "a", 9.0, 0.1, alike="another")]) == pytest.approx(1 / 3)
+    assert concordance(rows[:1]) is None
+
+
+def test_a_table_without_times_scores_memory_alone(tmp_path: Path) -> None:
+    ledger = validation.validate(table(tmp_path, changed(RUN, step_time_s="", peak_memory_gib="40")))
+    made = summary(ledger)
+    assert made["mape"] is None
+    assert made["memory"] == {
+        "rows": 1,
+        "mape": pytest.approx(abs(ledger.results[0].memory_error or 9)),
+        "bias": pytest.approx(ledger.results[0].memory_error),
+    }
+
+
+def test_a_file_that_is_no_table_of_runs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"runs\.csv:1: no column row; docs/validation\.md"):
+        measured_runs.read(table(tmp_path, header="a,b,c"))
+    with pytest.raises(InputError, match=r"runs\.csv:3: more or fewer cells"):
+        measured_runs.read(table(tmp_path, RUN, RUN + ",one more"))
+
+
+def test_reasons_are_counted_and_printed() -> None:
+    skipped = tuple(Skipped(row=str(row), reason="fp8" if row else "cp") for row in range(3))
+    ledger = Ledger(results=(result("a-1", "a", 1.0, 1.1),), skipped=skipped)
+    assert reasons(ledger) == {"fp8": 2, "cp": 1}
+    text = render("runs.csv", summary(ledger), reasons(ledger))
+    assert "runs.csv: 1 rows played, 3 left out" in text
+    assert "     2  fp8\n     1  cp\n" in text
+    assert "+10.0 %" in text
