@@ -45,9 +45,8 @@ class Holdings:
 
 def title(report: TrainingReport) -> str:
     """Model, number of GPUs, cluster."""
-    scenario = report.scenario
-    model, cluster, gpus = _name(scenario.get("model")), _name(scenario.get("cluster")), scenario.get("gpus", "?")
-    return f"{model} on {gpus} GPU{'' if gpus == 1 else 's'} of {cluster}"
+    gpus = report.plan.num_gpus
+    return f"{report.model.name} on {gpus} GPU{'' if gpus == 1 else 's'} of {report.cluster.name}"
 
 
 def warning(report: TrainingReport) -> str:
@@ -241,10 +240,6 @@ def _memory_verdict(report: TrainingReport) -> str:
     reserved = max(numbers(report.result, "peak_reserved_gib"), default=0.0)
     said = f"{reserved:.1f} with reserve, of {report.memory_capacity_gib:.1f} GiB"
     return said if report.result["fits"] else f"{said}: does not fit"
-
-
-def _name(value: object) -> str:
-    return str(value.get("name") or value.get("gpu", "?")) if isinstance(value, Mapping) else str(value)
 
 
 def _plain(value: object) -> str:

@@ -188,9 +188,15 @@ def test_terminal_report_says_the_numbers():
 
 
 def test_markup_in_a_name_is_shown_as_it_is():
-    named = report_of(scenario={"model": "[red]a<b>[/]", "cluster": {"name": "mine", "nodes": 2}, "gpus": 1})
-    assert "[red]a<b>[/] on 1 GPU of mine" in terminal.render(named, 80, color=False)
-    assert "[red]a&lt;b&gt;[/] on 1 GPU of mine" in html.render(named)
+    whole = report_of()
+    named = replace(
+        whole, model=replace(whole.model, name="[red]a<b>[/]"), cluster=replace(whole.cluster, name="<i>mine")
+    )
+    assert "[red]a<b>[/] on 16 GPUs of <i>mine" in terminal.render(named, 80, color=False)
+    page = html.render(named)
+    assert "[red]a&lt;b&gt;[/] on 16 GPUs of &lt;i&gt;mine" in page
+    assert "a<b>" not in page
+    assert "<i>mine" not in page
 
 
 def test_memory_over_capacity_is_said():
