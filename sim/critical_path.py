@@ -24,7 +24,8 @@ WORDS = {
     "bubble": "waiting for other ranks",
     "optimizer": "optimizer",
 }
-
+TURNS = ("bubble", "exposed_pp", "pp")
+"""Categories of rows at which the path may go over to another track."""
 
 Integers = TypeVar("Integers", int, NDArray[np.int64])
 
@@ -47,6 +48,11 @@ class _Walk:
         now, track = self._last()
         while (row := self._before(track, now)) is not None:
             start, category = self._start(row), self._category(row)
+            if category not in TURNS:
+                first = self._first_of_run(row)
+                yield from self._run(first, row, now)
+                now = self._start(first)
+                continue
             message = self._message(row, now) if category in ("bubble", "exposed_pp") else None
             late = self._late(row, now) if category == "bubble" and message is None else None
             if late is not None:
@@ -55,7 +61,7 @@ class _Walk:
             if message is not None:
                 row, category = message, "pp"
                 track, start = int(self.timeline.track[row]), self._start(row)
-            yield from self._spent(row, category, now - start)
+            yield from self._spent(int(self.timeline.label[row]), category, now - start)
             now = start
             if category == "pp":
                 track = self._where_made(track, now)
@@ -66,8 +72,21 @@ class _Walk:
         row = first + int(np.searchsorted(self.timeline.start[first:last], now - self._tolerance)) - 1
         return row if row >= first else None
 
-    def _spent(self, row: int, category: str, length: float) -> Iterator[tuple[str, float]]:
-        label = self.timeline.labels[self.timeline.label[row]]
+    def _first_of_run(self, row: int) -> int:
+        """Back from a row over those of its track that each waited for nothing but the one before."""
+        turn = int(np.searchsorted(self._turns, row))
+        return max(int(self._turns[turn - 1]) + 1 if turn else 0, int(self._bounds[self.timeline.track[row]]))
+
+    def _run(self, first: int, last: int, until: float) -> Iterator[tuple[str, float]]:
+        """The rows from `first` to `last`, which ends at `until`, added up by label."""
+        rows = slice(first, last + 1)
+        lengths = np.diff(self.timeline.start[rows], append=until)
+        seconds = np.bincount(self.timeline.label[rows], weights=lengths)
+        for label in np.flatnonzero(seconds).tolist():
+            yield from self._spent(label, self.timeline.labels[label].category, float(seconds[label]))
+
+    def _spent(self, number: int, category: str, length: float) -> Iterator[tuple[str, float]]:
+        label = self.timeline.labels[number]
         if category == "compute" and label.parts:
             yield from ((f"{label.name}: {WORDS.get(key, key)}", length * share) for key, share in label.parts)
         else:
@@ -129,6 +148,12 @@ class _Walk:
     def _bounds(self) -> NDArray[np.int64]:
         """Where the rows of each track begin, and those of the last one end."""
         return np.searchsorted(self.timeline.track, np.arange(len(self.timeline.tracks) + 1))
+
+    @cached_property
+    def _turns(self) -> NDArray[np.int64]:
+        """Rows that waited for something on another track: stalls, and messages."""
+        turning = np.array([label.category in TURNS for label in self.timeline.labels])
+        return np.flatnonzero(turning[self.timeline.label])
 
     @cached_property
     def _action(self) -> tuple[NDArray[np.int64], ...]:
