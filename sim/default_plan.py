@@ -72,6 +72,18 @@ def options(
     return tuple(possible)
 
 
+def undivided(model: Transformer, tp: int, num_gpus: int) -> str:
+    """Where no pipeline cuts both the layers and the GPUs into equal parts: which there are, and a number of GPUs that
+    one of them cuts; empty where some does."""
+    room = num_gpus // tp
+    sizes = [pp for pp in range(2, min(room, model.num_layers) + 1) if split_layers(model.num_layers, pp)]
+    if not sizes or any(room % pp == 0 for pp in sizes):
+        return ""
+    gpus = tp * max(room // pp * pp for pp in sizes)
+    stages = f"{model.num_layers} layers make pipelines of pp={', '.join(map(str, sizes))}"
+    return f"{stages}, none of which divides {num_gpus} GPUs with tp={tp}, though one divides gpus={gpus}; "
+
+
 def _check_gpus(cluster: Cluster, num_gpus: int) -> None:
     if num_gpus < 1:
         raise InputError(f"gpus={num_gpus} is not possible; use 1 or more")

@@ -4,6 +4,7 @@ Times are compared, never FLOP/s, which every source counts in its own way. Erro
 campaign is one measuring team: overall figures are means over campaigns, so that a long table outvotes no short one.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -11,7 +12,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from sim import scenario
-from sim.measured_runs import Row, cell, document, number, read
+from sim.measured_runs import Row, cell, document, flag, number, played_otherwise, read
 from sim.training import TrainingReport, run_scenario
 from topologies.document import Infeasible, InputError
 
@@ -20,7 +21,10 @@ _ALIKE = ("model", "gpu", "gpus", "global_batch", "seq_len", "precision")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One row that was played: seconds, and GiB of the fullest rank; None where the table has no such figure."""
+    """One row that was played: seconds, and GiB of the fullest rank; None where the table has no such figure.
+
+    `otherwise` is what the row says of its software and was not played so.
+    """
 
     row: str
     campaign: str
@@ -29,6 +33,7 @@ class Result:
     predicted_s: float
     measured_gib: float | None
     predicted_gib: float
+    otherwise: tuple[str, ...]
 
     @property
     def error(self) -> float | None:
@@ -56,16 +61,17 @@ class Ledger:
 
 
 def validate(path: Path, on_row: Callable[[int, int], None] = lambda done, total: None) -> Ledger:
-    """Play every complete row of the table; `on_row(done, total)` is called before each.
+    """Play every row of the table that is not said to be incomplete; `on_row(done, total)` is called before each.
 
     Raises InputError where the file is not such a table.
     """
-    rows = [row for row in read(path) if row["complete"] == "yes"]
+    rows = [row for row in read(path) if row["complete"] != "no"]
     results: list[Result] = []
     skipped: list[Skipped] = []
     for done, row in enumerate(rows):
         on_row(done, len(rows))
         try:
+            flag(row, "complete")
             results.append(_result(row, run_scenario(scenario.of(document(row)))))
         except (InputError, Infeasible) as error:
             skipped.append(Skipped(row=row["row"], reason=_reason(row, error)))
@@ -75,22 +81,23 @@ def validate(path: Path, on_row: Callable[[int, int], None] = lambda done, total
 def summary(ledger: Ledger) -> dict[str, object]:
     """The ledger in the keys of docs/design.md, section 6."""
     timed = [result for result in ledger.results if result.error is not None]
-    errors = {result.row: _known(result.error) for result in timed}
-    campaigns = {name: _spread(errors[result.row] for result in of) for name, of in _by_campaign(timed).items()}
-    worst = max(errors, key=lambda row: abs(errors[row]), default=None)
+    errors = [_known(result.error) for result in timed]
+    campaigns = {name: _spread(_known(result.error) for result in of) for name, of in _by_campaign(timed).items()}
+    worst = max(timed, key=lambda result: abs(_known(result.error)), default=None)
     return {
         "rows": len(ledger.results),
         "skipped": [{"row": one.row, "reason": one.reason} for one in ledger.skipped],
         "campaigns": campaigns,
         "mape": _mean(one["mape"] for one in campaigns.values()),
         "bias": _mean(one["bias"] for one in campaigns.values()),
-        "row_mape": _mean(map(abs, errors.values())),
-        "median_ape": median(map(abs, errors.values())) if errors else None,
-        "worst": None if worst is None else {"row": worst, "error": errors[worst]},
+        "row_mape": _mean(map(abs, errors)),
+        "median_ape": median(map(abs, errors)) if errors else None,
+        "worst": None if worst is None else {"row": worst.row, "error": worst.error},
         "kendall_tau": concordance(timed),
         "coverage_80": None,
         "median_interval_width": None,
         "memory": _spread(_known(one.memory_error) for one in ledger.results if one.memory_error is not None),
+        "played_otherwise": _counts(told for one in ledger.results for told in one.otherwise),
         "results": rows(ledger),
     }
 
@@ -102,16 +109,20 @@ def rows(ledger: Ledger) -> list[dict[str, object]]:
 
 def reasons(ledger: Ledger) -> dict[str, int]:
     """How many rows were refused for each reason, most first."""
-    counts: dict[str, int] = {}
-    for one in ledger.skipped:
-        counts[one.reason] = counts.get(one.reason, 0) + 1
-    return dict(sorted(counts.items(), key=lambda item: -item[1]))
+    return _counts(one.reason for one in ledger.skipped)
+
+
+def _counts(texts: Iterable[str]) -> dict[str, int]:
+    """How often each text comes, most first."""
+    return dict(Counter(texts).most_common())
 
 
 def concordance(results: Sequence[Result]) -> float | None:
-    """Kendall's tau over the pairs of rows that differ in their plan only: is the faster one predicted to be faster?
+    """Kendall's tau over the pairs of rows that share model, GPU, GPUs, batch, sequence length and precision: is the
+    faster one predicted to be faster?
 
-    (concordant - discordant) / pairs whose measured times differ; None where there is no such pair.
+    (concordant - discordant) / pairs whose measured times differ; None where there is no such pair. Runs of one plan
+    with other software are predicted alike, and count as neither.
     """
     signs = [
         _sign(_known(one.measured_s), _known(other.measured_s)) * _sign(one.predicted_s, other.predicted_s)
@@ -122,7 +133,7 @@ def concordance(results: Sequence[Result]) -> float | None:
 
 
 def _result(row: Row, report: TrainingReport) -> Result:
-    peaks = report.result["peak_reserved_gib" if cell(row, "peak_memory_is") == "reserved" else "peak_memory_gib"]
+    peaks = report.result[_peak(row)]
     assert isinstance(peaks, list)
     seconds = report.result["step_time_s"]
     assert isinstance(seconds, float)
@@ -134,7 +145,16 @@ def _result(row: Row, report: TrainingReport) -> Result:
         predicted_s=seconds,
         measured_gib=number(row, "peak_memory_gib"),
         predicted_gib=max(peaks),
+        otherwise=played_otherwise(row),
     )
+
+
+def _peak(row: Row) -> str:
+    """The key of the result that a measured peak is beside; what a table does not say is taken as allocated."""
+    said = cell(row, "peak_memory_is")
+    if said not in ("", "unknown", "allocated", "reserved"):
+        raise InputError(f"peak_memory_is {said!r}: write allocated or reserved")
+    return "peak_reserved_gib" if said == "reserved" else "peak_memory_gib"
 
 
 def _reason(row: Row, error: Exception) -> str:

@@ -99,7 +99,8 @@ def parameters(context: Context, stage: Stage) -> int:
 
 
 def replicated_parameters(context: Context, stage: Stage) -> int:
-    """Parameters of the stage that every tp rank holds whole."""
+    """Parameters of the stage that every tp rank holds whole, but for learned positions: their gradient is of all
+    tokens, as the embedding's backward gathers it."""
     final_norm = head.final_norm_parameters(context) if stage.has_head else 0
     return _sum_of_layers(context, stage, layers.replicated_parameters) + final_norm
 

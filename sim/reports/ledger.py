@@ -15,9 +15,11 @@ def render(name: str, summary: Mapping[str, object], reasons: Mapping[str, int])
     if campaigns:
         overall = {"rows": None, "mape": summary["mape"], "bias": summary["bias"]}
         lines += _table([*campaigns.items(), ("mean of campaigns", overall)])
+    otherwise = summary["played_otherwise"]
+    assert isinstance(otherwise, Mapping)
     lines += _more(summary, memory)
-    if reasons:
-        lines += ["Left out:", *(f"{count:6d}  {reason}" for reason, count in reasons.items())]
+    lines += _counted("Said in the table and played otherwise, by rows:", otherwise)
+    lines += _counted("Left out:", reasons)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -29,6 +31,10 @@ def _table(rows: Sequence[tuple[str, Mapping[str, object]]]) -> list[str]:
         for name, spread in rows
     )
     return [head, *body, ""]
+
+
+def _counted(head: str, counts: Mapping[str, int]) -> list[str]:
+    return [head, *(f"{count:6d}  {text}" for text, count in counts.items()), ""] if counts else []
 
 
 def _more(summary: Mapping[str, object], memory: Mapping[str, object]) -> list[str]:

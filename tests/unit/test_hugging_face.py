@@ -661,7 +661,7 @@ def without(config: dict[str, object], key: str) -> dict[str, object]:
             MISTRAL_7B | {"num_hidden_layers": 10**30},
             "num_hidden_layers: should be a whole number from 0 to 10,000,000",
         ),
-        (LLAMA31_8B | {"hidden_size": 0}, "hidden: .*0"),
+        (LLAMA31_8B | {"hidden_size": 0}, r"config\.json:7: hidden_size: should be a whole number from 1 to .*got 0"),
         (LLAMA31_8B | {"tie_word_embeddings": 1}, "tie_word_embeddings: should be true or false, got 1"),
         (LLAMA31_8B | {"hidden_act": "mish"}, "hidden_act: 'mish' is not known here; known: silu"),
         ({"model_type": "mamba2"}, "model_type: 'mamba2' is not a family that can be read; known: llama, mistral"),

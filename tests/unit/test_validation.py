@@ -7,13 +7,13 @@ import pytest
 from sim import measured_runs, validation
 from sim.reports.ledger import render
 from sim.validation import Ledger, Result, Skipped, concordance, reasons, summary
-from topologies.document import InputError
+from topologies.document import InputError, Value
 
 HEADER = (
     "row,campaign,model,gpu,gpus,gpus_per_node,fabric,precision,tp,pp,vpp,dp,cp,ep,sequence_parallel,sharding,"
-    "recompute,schedule,micro_batch,global_batch,seq_len,step_time_s,peak_memory_gib,complete"
+    "recompute,schedule,micro_batch,global_batch,seq_len,step_time_s,peak_memory_gib,peak_memory_is,complete"
 )
-RUN = "a-1,a,gpt-22b,a100-80gb-sxm,8,8,nvlink-only,bf16,8,1,1,1,1,,yes,none,selective,none,4,4,2048,1.10,,yes"
+RUN = "a-1,a,gpt-22b,a100-80gb-sxm,8,8,nvlink-only,bf16,8,1,1,1,1,,yes,none,selective,none,4,4,2048,1.10,,,yes"
 
 
 def table(folder: Path, *rows: str, header: str = HEADER) -> Path:
@@ -36,6 +36,7 @@ def result(row: str, campaign: str, measured: float, predicted: float, alike: st
         predicted_s=predicted,
         measured_gib=None,
         predicted_gib=1.0,
+        otherwise=(),
     )
 
 
@@ -60,6 +61,12 @@ def test_a_complete_row_is_played_and_compared(tmp_path: Path) -> None:
         ({"gpus": "many"}, "gpus 'many' is not a whole number"),
         ({"tp": "3"}, "tp=3"),
         ({"step_time_s": "-1"}, "step_time_s '-1' is not a positive number"),
+        ({"model": ""}, "model is empty"),
+        ({"precision": ""}, "precision is empty"),
+        ({"gpus_per_node": "0"}, "gpus_per_node is 0; write 1 or more"),
+        ({"sequence_parallel": "true"}, "sequence_parallel 'true' is neither yes nor no"),
+        ({"complete": "Yes"}, "complete 'Yes' is neither yes nor no"),
+        ({"peak_memory_gib": "40", "peak_memory_is": "seen"}, "peak_memory_is 'seen': write allocated or reserved"),
     ],
 )
 def test_a_row_that_cannot_be_played_is_skipped_with_its_reason(
@@ -72,15 +79,56 @@ def test_a_row_that_cannot_be_played_is_skipped_with_its_reason(
     assert not ledger.skipped[0].reason.startswith("a-1")
 
 
+def said(part: str, **cells: str) -> Value:
+    """A part of the scenario that the row makes with these cells."""
+    data = measured_runs.document(dict(zip(HEADER.split(","), RUN.split(","), strict=True)) | cells).data
+    assert isinstance(data, dict)
+    return data[part]
+
+
 def test_the_shapes_of_a_row_win_over_the_catalogue() -> None:
-    row = {"row": "x", "model": "grok1-314b-l16", "layers": "16", "seq_len": "8192"}
-    model = measured_runs.document(
-        dict.fromkeys(HEADER.split(","), "")
-        | row
-        | {"gpus": "8", "precision": "bf16"}
-        | {"micro_batch": "1", "global_batch": "8"}
-    ).data["model"]  # type: ignore[index, call-overload]
-    assert model == {"name": "grok1-314b", "num_layers": 16}
+    assert said("model", model="grok1-314b-l16", layers="16") == {"name": "grok1-314b", "num_layers": 16}
+    assert said("model", model="llama3-8b", gated_mlp="no") == {"name": "llama3-8b", "activation": "gelu"}
+    assert said("model", model="gpt-22b", gated_mlp="no") == {"name": "gpt-22b", "max_seq_len": 2048}
+
+
+def test_what_a_row_leaves_empty_is_left_open() -> None:
+    degrees = {"tp": 8, "pp": 1, "vpp": 1, "cp": 1, "dp": 1, "recompute": "selective", "schedule": "none"}
+    assert said("plan", sequence_parallel="", sharding="") == degrees
+    assert said("plan", sequence_parallel="no", sharding="zero1") == degrees | {"sp": False, "zero": 1}
+
+
+def test_experts_that_are_cut_unlike_the_layers_are_refused() -> None:
+    experts = {"experts": "8", "top_k": "2", "moe_ffn": "14336", "ffn": "14336", "model": "mixtral-8x7b"}
+    assert said("plan", **experts, etp="8")
+    with pytest.raises(InputError, match=r"experts cut over other GPUs than layers \(etp = 1, tp = 8\) is not supp"):
+        said("plan", **experts, etp="1")
+
+
+def test_what_a_row_says_of_its_software_and_is_played_otherwise_is_told(tmp_path: Path) -> None:
+    """Megatron-Core attends with flash, sums gradients in 4 bytes, and overlaps nothing of dp."""
+    more = {"attention_kernel": "unfused", "grad_dtype": "bf16", "overlap_grad_reduce": "yes", "overlap_tp": "no"}
+    header = ",".join([HEADER, *more])
+    path = table(
+        tmp_path, ",".join([RUN, *more.values()]), f"{changed(RUN, row='a-2')},flash,fp32,no,no", header=header
+    )
+    ledger = validation.validate(path)
+    assert [len(one.otherwise) for one in ledger.results] == [3, 0]
+    told = summary(ledger)["played_otherwise"]
+    assert told == {
+        "attention_kernel unfused: attention is flash": 1,
+        "grad_dtype bf16: gradients are summed in 4 bytes": 1,
+        "overlap_grad_reduce: gradients are summed after the backward pass": 1,
+    }
+    assert "     1  grad_dtype bf16: gradients are summed in 4 bytes\n" in render("x", summary(ledger), reasons(ledger))
+
+
+def test_rows_of_one_name_are_counted_each() -> None:
+    rows = (result("a", "a", 1.0, 1.1), result("a", "a", 1.0, 0.7))
+    made = summary(Ledger(results=rows, skipped=()))
+    assert made["mape"] == made["row_mape"] == pytest.approx(0.2)
+    assert made["bias"] == pytest.approx(-0.1)
+    assert made["worst"] == {"row": "a", "error": pytest.approx(-0.3)}
 
 
 @pytest.mark.parametrize(
@@ -143,6 +191,8 @@ def test_a_file_that_is_no_table_of_runs_is_refused(tmp_path: Path) -> None:
         measured_runs.read(table(tmp_path, header="a,b,c"))
     with pytest.raises(InputError, match=r"runs\.csv:3: more or fewer cells"):
         measured_runs.read(table(tmp_path, RUN, RUN + ",one more"))
+    with pytest.raises(InputError, match=r"runs\.csv:1: two columns are called tp"):
+        measured_runs.read(table(tmp_path, RUN + ",1", header=HEADER + ",tp"))
 
 
 def test_reasons_are_counted_and_printed() -> None:

@@ -51,10 +51,12 @@ class Config:
         return replace(self, data={**defaults, **self.data})
 
     def number(self, key: str) -> int:
-        """A whole number that must be there."""
+        """A whole number that must be there, and more than none."""
         value = self.optional(key)
         if value is None:
             raise self.error(key, "this field is missing; add it")
+        if value == 0:
+            raise self.error(key, f"should be a whole number from 1 to {_MOST:,}, got 0")
         return value
 
     def optional(self, key: str) -> int | None:
