@@ -62,14 +62,22 @@ for _name, _does in LATER.items():
 
 
 def _check_arguments(arguments: list[str]) -> None:
-    """An option counts once, so that none is ignored; --set may come again."""
+    """An option counts once, so that none is ignored, and --sp rules out --no-sp; --set may come again."""
     given = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
     for option in given:
         if option != "--set" and given.count(option) > 1:
             raise InputError(f"{option} is given twice; keep one of them")
+        if f"--no-{option[2:]}" in given:
+            raise InputError(f"{option} and --no-{option[2:]} say different things; keep one of them")
     for argument in arguments:
         if any("\udc80" <= character <= "\udcff" for character in argument):
             raise InputError(f"{shorten(argument)} is not UTF-8 text; write it, or name the file, in UTF-8")
+
+
+def _open_closed_streams() -> None:
+    """A program started with `>&-` has no stdout at all; what it would print there goes nowhere."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - it stays open
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - it stays open
 
 
 def _complain(message: str, code: int) -> int:
@@ -79,6 +87,7 @@ def _complain(message: str, code: int) -> int:
 
 def main() -> int:
     """Run the command line. Returns the exit code: 0 ok, 1 internal, 2 bad input, 3 does not fit, 130 interrupted."""
+    _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     try:

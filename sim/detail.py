@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from sim.costs.collectives import COLLECTIVES
 from sim.engine import Engine
-from sim.folding import is_plain, repeating
+from sim.folding import MAX_LOOKED_AT, is_plain, repeating
 from sim.instructions import Activity, Collective, Compute, Transfer
 from sim.layers.context import Pass
 from sim.layers.stage import Piece
@@ -32,18 +32,20 @@ def shares_wires(plan: Plan, cluster: Cluster) -> bool:
 
     They may where tp groups span nodes, where pipeline neighbours share a node, and where GPUs of a node share wires.
     There layer and stage detail come out too fast: by up to 1.3 % inside a node, by up to a quarter where tp spans
-    nodes (docs/design.md, section 9).
+    nodes (docs/design.md, section 9). Of more unequal GPUs than are looked at nothing is said: they are never played.
     """
     if plan.tp == 1:
         return False
     if is_plain(plan, cluster):
         return plan.tp > cluster.node.num_gpus and plan.pp > 1
-    taken: set[Wire] = set()
-    for use in uses(*repeating(plan, cluster)):
-        wires = {wire for wire, _ in use.loads}
-        if use.kind in ("tp", "send") and not taken.isdisjoint(wires):
+    part, nodes = repeating(plan, cluster)
+    if part.num_gpus > MAX_LOOKED_AT:
+        return False
+    taken: dict[Wire, tuple[int, ...]] = {}
+    for use in uses(part, nodes):
+        if use.kind in ("tp", "send") and any(taken.get(wire, use.ranks) != use.ranks for wire, _ in use.loads):
             return True
-        taken |= wires if use.kind == "tp" else set()
+        taken |= {wire: use.ranks for wire, _ in use.loads if use.kind == "tp"}
     return False
 
 

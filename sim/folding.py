@@ -23,8 +23,8 @@ MAX_LOOKED_AT = 40_000
 """GPUs. Looking takes about 0.2 ms each; of more, where they do not repeat, too many differ to be played anyway."""
 DIGITS = 9
 
-Key = tuple[str | int, int]
-"""The axis of a group, or the rank that a message goes to; and the rank that meets or sends."""
+Key = tuple[str | int, int, float]
+"""The axis of a group, or the rank that a message goes to; the rank that meets or sends; the activity's `crossing`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +46,15 @@ def unfolded(plan: Plan) -> Folding:
     return Folding(ranks=tuple(range(plan.num_gpus)), ranks_folded=1)
 
 
-def seen_by(folding: Folding, activity: Activity, key: Key) -> Activity:
-    """The activity as it is played: with all that it stands for, on the wires that stand for others."""
+def seen_by(folding: Folding, activity: Activity, what: str | int, rank: int) -> Activity:
+    """The activity of a rank as it is played: with all that it stands for, on the wires that stand for others.
+
+    `what` is the axis of its group, or the rank that a message goes to.
+    """
     if folding.shares is None:
         loads = tuple(load for load in activity.loads if load[0].number % folding.ranks_folded == 0)
         return Activity(latency=activity.latency, loads=loads)
-    shares = folding.shares.get(key)
+    shares = folding.shares.get((what, rank, activity.crossing))
     if shares is None:
         return activity
     loads = tuple((wire, share * activity.nbytes) for wire, share in shares)
@@ -92,14 +95,15 @@ def repeating(plan: Plan, cluster: Cluster) -> tuple[Plan, Cluster]:
     """Fewer replicas on fewer nodes that speak for all.
 
     Where every pipeline rank fills whole nodes (or leaves) that each hold the same tp groups, moving all replicas on by
-    one such tile changes nothing. Of equal tiles two are as good as many: a chain loads its wires alike on any number.
+    one such tile changes nothing. Of equal tiles three are as good as many: a chain loads its wires alike on any number
+    of nodes but two.
     """
     stage = plan.tp * plan.dp
     tile = lcm(plan.tp, *(_gpus_below(cluster, pool.node.num_gpus) for pool in cluster.pools))
     uneven = stage % tile or any(pool.num_gpus % stage for pool in cluster.pools[:-1])
-    if uneven or stage <= 2 * tile or cluster.network.wiring == "torus" or _one_leaf_binds(cluster):
+    if uneven or stage <= 3 * tile or cluster.network.wiring == "torus" or _one_leaf_binds(cluster):
         return plan, cluster
-    dp = 2 * tile // plan.tp
+    dp = 3 * tile // plan.tp
     pools = tuple(replace(pool, num_nodes=pool.num_nodes * dp // plan.dp) for pool in cluster.pools[:-1])
     return replace(plan, dp=dp), replace(cluster, pools=(*pools, cluster.pools[-1]))
 
@@ -143,7 +147,7 @@ def _kind(use: Use, plan: Plan, tp: int, dp: int) -> Hashable:
     first, last = use.ranks[0], use.ranks[-1]
     stage = plan.tp * plan.dp
     place = first % plan.tp if tp > 1 else 0, first // plan.tp % plan.dp if dp > 1 else 0
-    return use.kind, first // stage, last // stage, place
+    return use.kind, use.crossing, first // stage, last // stage, place
 
 
 def _classes(cluster: Cluster, carried: Mapping[Wire, Mapping[Hashable, float]]) -> dict[Wire, Wire]:
@@ -171,13 +175,13 @@ def _is_equitable(kinds: Sequence[tuple[Use, Hashable]], stands_for: Mapping[Wir
 def _keys(use: Use) -> tuple[Key, ...]:
     """The names under which lowering asks for a use."""
     if use.kind == "send":
-        return ((use.ranks[1], use.ranks[0]),)
-    return tuple((use.kind, member) for member in use.ranks)
+        return ((use.ranks[1], use.ranks[0], use.crossing),)
+    return tuple((use.kind, member, use.crossing) for member in use.ranks)
 
 
 def _moved_key(key: Key, part: Plan, plan: Plan) -> Key:
-    what, member = key
-    return what if isinstance(what, str) else _moved(what, part, plan), _moved(member, part, plan)
+    what, member, crossing = key
+    return what if isinstance(what, str) else _moved(what, part, plan), _moved(member, part, plan), crossing
 
 
 def _moved_wire(wire: Wire, part: Plan, plan: Plan) -> Wire:

@@ -71,12 +71,14 @@ Block = tuple[Instruction, ...]
 class Activity:
     """What a message or collective does to the wires: `latency` seconds first, then bytes over all wires at once.
 
-    Where it stands for several equal ones, `loads` are those of all, and `nbytes_of_one` is the `nbytes` of one.
+    Where it stands for several equal ones, `loads` are those of all, and `nbytes_of_one` is the `nbytes` of one. Of
+    the bytes of a collective's chain `crossing` go between nodes: by it its loads are known from others of its group.
     """
 
     latency: float
     loads: tuple[tuple[Wire, float], ...]
     nbytes_of_one: float | None = None
+    crossing: float = 1.0
 
     @property
     def nbytes(self) -> float:

@@ -3,7 +3,7 @@
 What is played takes about 10 us and 0.3 kB an operation; the actions of a schedule exist before they are played.
 """
 
-from sim.detail import Detail
+from sim.detail import DETAILS, Detail
 from sim.folding import fold
 from sim.models import Transformer
 from sim.plan import Plan
@@ -67,7 +67,13 @@ def _more_alike(plan: Plan, cluster: Cluster) -> str:
     return f"gpus={plan.num_gpus} with tp={plan.tp} does not lie alike on all nodes of {wholes} GPUs; {fix}"
 
 
-def is_too_long(plan: Plan, model: Transformer, cluster: Cluster, detail: Detail) -> bool:
+def finest(plan: Plan, model: Transformer, cluster: Cluster, wanted: Detail) -> Detail:
+    """The detail that is wanted, or the next coarser one that `check_play` lets pass; stage where none does."""
+    coarser = DETAILS[DETAILS.index(wanted) :]
+    return next((detail for detail in coarser if not _is_too_long(plan, model, cluster, detail)), DETAILS[-1])
+
+
+def _is_too_long(plan: Plan, model: Transformer, cluster: Cluster, detail: Detail) -> bool:
     """Whether `check_play` refuses."""
     try:
         check_play(plan, model, cluster, detail)

@@ -65,8 +65,9 @@ def _streams(
 
 def _placement(cluster: Cluster, group: Sequence[int]) -> Hashable:
     """What tp groups must share to take equally long alone: their GPU, and how long their collectives take."""
-    starts, loads = footprint(cluster, group)
-    return cluster.gpu_at(group[0]), starts, seconds_per_byte(cluster, loads) if loads else 0.0
+    starts, loads_of = footprint(cluster, group)
+    per_byte = tuple(seconds_per_byte(cluster, loads) for loads in loads_of.values())
+    return cluster.gpu_at(group[0]), starts, per_byte
 
 
 @dataclass(frozen=True)
@@ -244,11 +245,11 @@ def _activities(
         for instruction in block:
             if isinstance(instruction, Transfer):
                 message = send(cluster, rank, instruction.peer, instruction.nbytes)
-                activities[instruction, rank] = seen_by(folding, message, (instruction.peer, rank))
+                activities[instruction, rank] = seen_by(folding, message, instruction.peer, rank)
             elif isinstance(instruction, Collective):
                 key = instruction, members[instruction.group, rank]
                 if key not in collectives:
                     whole = COLLECTIVES[instruction.operation](cluster, key[1], instruction.nbytes)
-                    collectives[key] = seen_by(folding, whole, (instruction.group, rank))
+                    collectives[key] = seen_by(folding, whole, instruction.group, rank)
                 activities[instruction, rank] = collectives[key]
     return activities

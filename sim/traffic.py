@@ -18,13 +18,15 @@ from topologies.hardware import Cluster
 class Use:
     """What one group does whenever it meets, one rank whenever it sends to another; or what a rank stands on.
 
-    `kind` is the group's axis, "send" or "gpu"; `facts` are start-ups in seconds, or what kind of GPU it is.
+    `kind` is the group's axis, "send" or "gpu"; `facts` are start-ups in seconds, or what kind of GPU it is; `crossing`
+    is that of the activities.
     """
 
     kind: str
     ranks: tuple[int, ...]
     facts: tuple[float, ...]
     loads: tuple[Load, ...]
+    crossing: float = 1.0
 
 
 @lru_cache(maxsize=8)
@@ -38,8 +40,9 @@ def _groups(plan: Plan, cluster: Cluster) -> Iterator[Use]:
     for axis in axes:
         for ranks in groups(plan, axis):
             if len(ranks) > 1:
-                starts, loads = footprint(cluster, ranks)
-                yield Use(kind=axis, ranks=ranks, facts=starts, loads=loads)
+                starts, loads_of = footprint(cluster, ranks)
+                for crossing, loads in loads_of.items():
+                    yield Use(kind=axis, ranks=ranks, facts=starts, loads=loads, crossing=crossing)
 
 
 def _messages(plan: Plan, cluster: Cluster) -> Iterator[Use]:

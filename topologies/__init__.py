@@ -9,7 +9,7 @@ from pathlib import Path
 
 from topologies.catalogue import Family, aliases, named, names, sheet
 from topologies.document import InputError, read
-from topologies.hardware import Cluster
+from topologies.hardware import Cluster, Pool
 from topologies.networks import build, network
 from topologies.parts import cluster_in, gpu, link
 
@@ -49,7 +49,7 @@ def _with_gpus(cluster: Cluster, num_gpus: int) -> Cluster:
     if num_gpus < 1:
         raise InputError(f"gpus={num_gpus}: ask for at least 1 GPU")
     if num_gpus > cluster.num_gpus:
-        nodes = " and ".join(f"{pool.num_nodes} nodes of {pool.node.num_gpus}" for pool in cluster.pools)
+        nodes = " and ".join(map(_counted, cluster.pools))
         raise InputError(
             f"gpus={num_gpus}: {cluster.name} has {cluster.num_gpus} ({nodes}); "
             f"use at most {cluster.num_gpus}, or a cluster file with more nodes"
@@ -60,3 +60,7 @@ def _with_gpus(cluster: Cluster, num_gpus: int) -> Cluster:
             kept.append(replace(pool, num_nodes=min(pool.num_nodes, -(-missing // pool.node.num_gpus))))
             missing -= kept[-1].num_gpus
     return replace(cluster, pools=tuple(kept))
+
+
+def _counted(pool: Pool) -> str:
+    return f"{pool.num_nodes} {'node' if pool.num_nodes == 1 else 'nodes'} of {pool.node.num_gpus}"

@@ -32,6 +32,7 @@ _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
@@ -225,6 +226,8 @@ class _Builder:
 
     def scalar(self, text: str, is_plain: bool, line: int) -> None:
         text = text if is_plain else self._join_surrogates(text, line)
+        if _CONTROL.search(text):  # a terminal would obey it, wherever the text is shown
+            raise self.error(line, f"{shorten(text)} holds a control character; write plain text")
         if self._key_expected and self._key_expected[-1]:
             self._begin_key(text, line)
         else:

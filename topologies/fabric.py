@@ -113,6 +113,11 @@ def socket_of(node: Node, slot: int) -> int:
     return slot * node.num_sockets // node.num_gpus
 
 
+def num_mesh_wires(node: Node) -> int:
+    """Wires that the port of a GPU in a mesh is dealt to, those of a whole box also where only a part is used."""
+    return max(node.scale_up.num_peers, node.num_gpus - 1)
+
+
 def num_nic_wires(node: Node) -> int:
     """The NICs of a node that are told apart: the NICs that one GPU has to itself are one wire."""
     return max(1, min(node.num_nics, node.num_gpus))
@@ -188,7 +193,7 @@ def capacity(cluster: Cluster, wire: Wire) -> float:
         case "nic":
             return _nic_capacity(node)
         case "mesh":
-            return node.scale_up.achievable_bandwidth / (node.num_gpus - 1)
+            return node.scale_up.achievable_bandwidth / num_mesh_wires(node)
         case "socket":
             return (node.socket_link or node.scale_up).achievable_bandwidth
         case "bridge":
@@ -196,8 +201,8 @@ def capacity(cluster: Cluster, wire: Wire) -> float:
         case "leaf":
             return _leaf_capacity(cluster, wire)
         case "torus":
-            ways = 2 * sum(size > 1 for size in cluster.network.torus)
-            return nic_of(node).achievable_bandwidth * node.num_nics / ways
+            num_neighbours = sum(min(size - 1, 2) for size in cluster.network.torus)
+            return nic_of(node).achievable_bandwidth * node.num_nics / num_neighbours
 
 
 def _nic_capacity(node: Node) -> float:

@@ -54,12 +54,16 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """One kind of wire: bytes per second in one direction (per GPU for NVLink and PCIe, per NIC for a network)."""
+    """One kind of wire: bytes per second in one direction (per GPU for NVLink and PCIe, per NIC for a network).
+
+    `num_peers` is to how many others it is dealt where it makes a mesh, used or not; 0 is as many as there are.
+    """
 
     name: str
     bandwidth: float
     latency: float
     fit: Fit
+    num_peers: int = 0
 
     @property
     def achievable_bandwidth(self) -> float:
@@ -72,10 +76,10 @@ class Node:
     """GPUs of one scale-up domain, and the NICs that lead out of it.
 
     layout 'nvswitch': each GPU has a port of `scale_up` on a switch that never blocks. 'mesh': the port's bandwidth is
-    dealt evenly to wires to each other GPU. 'pcie': every GPU has its own slot, `gpus_per_switch` of them share a PCIe
-    switch's way up to their socket, and the sockets (`num_sockets`) are joined by `socket_link`; `bridge` joins slots
-    0-1, 2-3, ... by NVLink. NIC n serves the slots from n * num_gpus / num_nics on. `nic` is None, and `num_nics` 0,
-    in a box without a network.
+    dealt evenly to wires to each other GPU of a whole box. 'pcie': every GPU has its own slot, `gpus_per_switch` of
+    them share a PCIe switch's way up to their socket, and the sockets (`num_sockets`) are joined by `socket_link`;
+    `bridge` joins slots 0-1, 2-3, ... by NVLink. NIC n serves the slots from n * num_gpus / num_nics on. `nic` is
+    None, and `num_nics` 0, in a box without a network.
     """
 
     gpu: Gpu
@@ -97,7 +101,7 @@ class Network:
     'rail-optimised': NIC n of `nodes_per_leaf` nodes shares leaf switch n; 'fat-tree': all NICs of `nodes_per_leaf`
     nodes share one. Leaves meet in spines, with 1/`oversubscription` of the bandwidth below the leaf; `nodes_per_leaf`
     0 is one leaf for all. 'torus': nodes are points of a grid of `torus` sizes, closed to rings; the bandwidth of a
-    node's NICs is dealt evenly to wires to its neighbours.
+    node's NICs is dealt evenly to wires to its neighbours, of which a ring of two has one.
     """
 
     wiring: Wiring

@@ -21,7 +21,7 @@ EXAMPLES = "write <type>-<Gb/s per NIC>x<NICs per node>, such as ib-ndr400x8 or 
 
 _WITHOUT_NETWORK = ("nvlink-only", "pcie-only")
 _DOMAIN = re.compile(r"nvl(\d{1,4})(?:-(.+))?")
-_FABRIC = re.compile(r"([a-z]+(?:-[a-z]+)??)-?([a-z]*)(\d{1,5})x(\d{1,3})")
+_FABRIC = re.compile(r"([a-z]{1,12}(?:-[a-z]{1,12})??)-?([a-z]{0,12})(\d{1,5})x(\d{1,3})")
 _USUAL = 8
 _USED_OF = {72: 64}
 _MOST_GPUS_IN_A_DOMAIN = 1024

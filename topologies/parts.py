@@ -155,6 +155,7 @@ def _link(fields: Fields, origin: str) -> Link:
         bandwidth=parse(fields["bandwidth"], "B/s"),
         latency=parse(fields["latency"], "s"),
         fit=_fit(fields, origin),
+        num_peers=_count(fields.get("peers", 0)),
     )
 
 

@@ -77,6 +77,12 @@ def example(unit: Unit) -> str:
     return _DIMENSIONS[unit].example
 
 
+def pattern(unit: Unit) -> str:
+    """What such an amount looks like, as a regular expression for editors."""
+    units = "|".join(_DIMENSIONS[unit].factors)
+    return rf"^\s*\+?(\d+\.?\d*|\.\d+)([eE][-+]?\d{{1,3}})?\s*({units})\s*$"
+
+
 def count(text: object) -> int:
     """A whole number, with K, M, B (10^9) or T behind it: count("1.5T") == 1_500_000_000_000.
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from topologies import catalogue, parts
 from topologies.document import Document, Value, error_at, validate
 from topologies.hardware import Cluster, Gpu, Link, Wiring
-from topologies.quantity import Unit, example, parse
+from topologies.quantity import Unit, example, parse, pattern
 from topologies.wiring import problems
 
 Kind = Literal["gpu", "link", "cluster"]
@@ -22,7 +22,7 @@ def _checked(unit: Unit) -> BeforeValidator:
 
 
 def _as_text(unit: Unit) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": r"^ *[0-9.eE+-]+ *\S+ *$", "examples": [example(unit)]})
+    return WithJsonSchema({"type": "string", "pattern": pattern(unit), "examples": [example(unit)]})
 
 
 Size = Annotated[float, _checked("B"), _as_text("B")]
@@ -99,6 +99,7 @@ class LinkSheet(BaseModel):
     aliases: Aliases = []
     bandwidth: Bandwidth = Field(description="In one direction, per GPU or per NIC: '450 GB/s', or '400 Gb/s' in bits.")
     latency: Time = Field(description="Of one step from GPU to GPU, such as '3.4 us'.")
+    peers: CountOrNone = Field(default=0, description="In a mesh: others it has wires to; 0 is all that there are.")
     achievable: LinkAchievable = Field(description="What it was seen to reach.")
     sources: Sources = {}
 
@@ -133,7 +134,9 @@ class _NetworkSheet(BaseModel):
     wiring: Wiring = Field(default="rail-optimised", description="How the NICs are joined.")
     oversubscription: float = Field(default=1.0, ge=1, le=1000, description="Bandwidth below a leaf, of that above it.")
     nodes_per_leaf: CountOrNone = Field(default=0, description="Nodes below one leaf switch; 0 is one leaf for all.")
-    torus: list[Count] = Field(default=[], description="Sizes of the grid where wiring is torus, such as [4, 4, 4].")
+    torus: list[Count] = Field(
+        default=[], max_length=6, description="Sizes of the grid where wiring is torus, such as [4, 4, 4]."
+    )
     sources: Sources = {}
 
 
@@ -144,7 +147,9 @@ class ClusterSheet(_NetworkSheet, NodeSheet):
 class MixedClusterSheet(_NetworkSheet):
     """Nodes of several kinds, counted through in this order, and the network that joins them."""
 
-    pools: Annotated[list[NodeSheet], Field(min_length=1)] = Field(description="A section for each kind of node.")
+    pools: Annotated[list[NodeSheet], Field(min_length=1, max_length=64)] = Field(
+        description="A section for each kind of node."
+    )
 
 
 def gpu(document: Document) -> Gpu:

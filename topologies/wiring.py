@@ -11,6 +11,9 @@ from topologies.hardware import Cluster, Node
 
 Problem = tuple[Location, str]
 
+LONGEST_RING = 64
+"""Nodes in one dimension of a torus; real ones have up to 30 or so. A message takes up to half as many wires."""
+
 
 def problems(cluster: Cluster) -> Iterator[Problem]:
     """What is wrong with a cluster: the place in its sheet, and what to write there."""
@@ -77,6 +80,8 @@ def _torus(cluster: Cluster) -> Iterator[tuple[str, str]]:
     if prod(network.torus) != cluster.num_nodes or not network.torus:
         sizes = " x ".join(map(str, network.torus)) or "nothing"
         yield "torus", f"{sizes} is not {cluster.num_nodes} nodes; write sizes that multiply to it, such as [4, 4, 4]"
+    elif max(network.torus) > LONGEST_RING:
+        yield "torus", f"a ring of {max(network.torus)} nodes is too long; write sizes up to {LONGEST_RING}"
     if network.oversubscription > 1 or network.nodes_per_leaf:
         field = "nodes_per_leaf" if network.nodes_per_leaf else "oversubscription"
         yield field, "a torus has no leaf switches; take it out"

@@ -46,4 +46,4 @@ def framework(incomplete: str) -> list[str]:
 
 
 def _beginning(begun: str, known: Iterable[str]) -> list[str]:
-    return [name for name in known if name.startswith(begun.lower())]
+    return [name for name in known if name.startswith(begun)]

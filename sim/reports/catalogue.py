@@ -133,4 +133,4 @@ def _shared(moe: Moe) -> str:
 
 
 def _billions(count: float) -> str:
-    return f"{count / GIGA:.1f} B" if count >= GIGA else f"{count / MEGA:.0f} M"
+    return f"{count / GIGA:.1f} B" if count >= GIGA else f"{count / MEGA:.3g} M"

@@ -16,7 +16,7 @@ from sim.reports.palette import depth
 from topologies.hardware import Cluster, Node
 
 SLOTS_IN_A_ROW = 8
-MOST_CELLS = 128
+MOST_CELLS = 144
 MOST_CELLS_OF_MANY = 64
 
 
@@ -94,7 +94,7 @@ class Place:
 
 
 def draw(cluster: Cluster, plan: Plan) -> Drawing:
-    """The nodes that the plan uses, all of them up to 128 GPUs, else one of each that differ."""
+    """The nodes that the plan uses, all of them up to 144 GPUs (two racks of NVL72), else one of each that differ."""
     places = used_nodes(cluster, plan.num_gpus)
     drawn = representatives(cluster, plan, places)
     boxes = tuple(_boxes(cluster, plan, places, drawn))
@@ -119,9 +119,8 @@ def _said(plan: Plan, places: Sequence[Place], num_drawn: int) -> str:
     said = f"{held} of {split}."
     if num_drawn == len(places):
         return said
-    return (
-        f"{said} Of the nodes {num_drawn} {'is' if num_drawn == 1 else 'are'} drawn; the others repeat what is drawn."
-    )
+    are = "is" if num_drawn == 1 else "are"
+    return f"{said} Of the nodes {num_drawn} {are} drawn; the others are counted beside them."
 
 
 def _counted(number: int, noun: str) -> str:

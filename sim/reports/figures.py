@@ -36,11 +36,17 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
-    """What one pipeline rank's memory holds at its peak, in GiB: allocated, and with the allocator's reserve."""
+    """What one pipeline rank's memory holds at its peak, in GiB: allocated, and with the allocator's reserve; and how
+    much its GPUs have room for."""
 
     shares: tuple[Share, ...]
     allocated: float
     reserved: float
+    capacity: float
+
+    @property
+    def fits(self) -> bool:
+        return self.reserved <= self.capacity
 
 
 def title(report: TrainingReport) -> str:
@@ -53,8 +59,7 @@ def warning(report: TrainingReport) -> str:
     """That the plan cannot be run, where it does not fit in memory."""
     if report.result["fits"]:
         return ""
-    need = max(numbers(report.result, "peak_reserved_gib"), default=0.0)
-    room = report.memory_capacity_gib
+    _, need, room = tightest(report)
     return (
         f"Out of memory: {need:.1f} GiB needed of {room:.1f} GiB. The times are what the step would take if it fitted."
     )
@@ -89,7 +94,7 @@ def headline(report: TrainingReport) -> tuple[Figure, ...]:
         ),
         Figure(
             name="peak memory",
-            value=f"{peak_memory(report):.1f} GiB",
+            value=f"{tightest(report)[0]:.1f} GiB",
             detail=_memory_verdict(report),
             is_bad=not result["fits"],
         ),
@@ -104,11 +109,12 @@ def _costs(report: TrainingReport) -> tuple[Figure, ...]:
         return ()
     tokens = count(number(run, "tokens"))
     if report.result.get("price_per_gpu_hour_usd") is None:
-        cost = f"no price known for {report.cluster.gpu.name}: --price 2.50 gives one"
+        cost = "no price known: --price 2.50 gives one"
         return (Figure(name=f"run of {tokens} tokens", value=days(number(run, "days")), detail=cost),)
-    price = number(report.result, "price_per_gpu_hour_usd")
+    price = dollars(number(report.result, "price_per_gpu_hour_usd"))
     per_step = dollars(number(report.result, "cost_per_step_usd"))
-    rented = f"{report.plan.num_gpus:,} GPUs at {dollars(price)} an hour each"
+    num_gpus, each = report.plan.num_gpus, "on average" if report.cluster.is_mixed else "each"
+    rented = f"1 GPU at {price} an hour" if num_gpus == 1 else f"{num_gpus:,} GPUs at {price} an hour {each}"
     took = f"{days(number(run, 'days'))}, {count(number(run, 'gpu_hours'))} GPU-hours"
     return (
         Figure(name="cost per step", value=per_step, detail=rented),
@@ -161,8 +167,13 @@ def breakdown(fractions: Mapping[str, object]) -> tuple[Share, ...]:
 def holdings(report: TrainingReport) -> tuple[Holdings, ...]:
     """Per pipeline rank, what its memory holds at the peak."""
     reserved = numbers(report.result, "peak_reserved_gib")
-    ends: tuple[float, ...] = reserved if len(reserved) == len(report.memory) else (0.0,) * len(report.memory)
-    return tuple(_holdings(held, end) for held, end in zip(report.memory, ends, strict=True))
+    ranks = zip(report.memory, reserved, report.memory_capacity_gib, strict=True)
+    return tuple(_holdings(held, end, room) for held, end, room in ranks)
+
+
+def memory_scale(held: Iterable[Holdings]) -> float:
+    """GiB that the longest bar of memory stands for: the largest capacity or need."""
+    return max((max(one.capacity, one.reserved) for one in held), default=0.0)
 
 
 def legend(bars: Iterable[Iterable[Share]]) -> tuple[Kind, ...]:
@@ -173,9 +184,11 @@ def legend(bars: Iterable[Iterable[Share]]) -> tuple[Kind, ...]:
     return tuple(sorted(used, key=lambda kind: places.get((kind.letter, kind.color), len(places))))
 
 
-def peak_memory(report: TrainingReport) -> float:
-    """GiB of the fullest pipeline rank, as allocated."""
-    return max(numbers(report.result, "peak_memory_gib"), default=0.0)
+def tightest(report: TrainingReport) -> tuple[float, float, float]:
+    """The pipeline rank that has least memory to spare: GiB allocated, GiB with the reserve, and GiB there are."""
+    allocated, reserved = numbers(report.result, "peak_memory_gib"), numbers(report.result, "peak_reserved_gib")
+    ranks = zip(allocated, reserved, report.memory_capacity_gib, strict=True)
+    return max(ranks, key=lambda rank: rank[1] - rank[2], default=(0.0, 0.0, 0.0))
 
 
 def percent(fraction: float, decimals: int = 1) -> str:
@@ -228,17 +241,17 @@ def mapping(values: Mapping[str, object], key: str) -> Mapping[str, object]:
     return value
 
 
-def _holdings(held: Mapping[str, float], reserved: float) -> Holdings:
+def _holdings(held: Mapping[str, float], reserved: float, capacity: float) -> Holdings:
     amounts = [(holding(key), nbytes / GIB) for key, nbytes in held.items()]
     allocated = sum(amount for _, amount in amounts)
     amounts.append((holding("reserve"), reserved - allocated))
     shares = (Share(kind=kind, amount=amount, text=f"{amount:.1f} GiB") for kind, amount in amounts if amount > 0)
-    return Holdings(shares=tuple(shares), allocated=allocated, reserved=max(reserved, allocated))
+    return Holdings(shares=tuple(shares), allocated=allocated, reserved=max(reserved, allocated), capacity=capacity)
 
 
 def _memory_verdict(report: TrainingReport) -> str:
-    reserved = max(numbers(report.result, "peak_reserved_gib"), default=0.0)
-    said = f"{reserved:.1f} with reserve, of {report.memory_capacity_gib:.1f} GiB"
+    _, reserved, room = tightest(report)
+    said = f"{reserved:.1f} with reserve, of {room:.1f} GiB"
     return said if report.result["fits"] else f"{said}: does not fit"
 
 

@@ -114,6 +114,9 @@ def _cannot_write(folder: Path, error: OSError) -> InputError:
 def _replace(path: Path, content: bytes) -> Path:
     unfinished = path.with_name(f".{path.name}.unfinished")
     path.parent.mkdir(exist_ok=True)
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
     return path

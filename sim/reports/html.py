@@ -8,6 +8,7 @@ import jinja2
 import orjson
 from markupsafe import Markup
 
+from sim import __version__
 from sim.reports import drawing, figures, links
 from sim.reports.palette import KINDS, Kind, depth
 from sim.reports.slices import canvas_data, cut
@@ -15,11 +16,14 @@ from sim.reports.sources import Parameter, parameters
 from sim.training import TrainingReport
 from topologies.quantity import seconds
 
+MOST_PATH = 16
+
 
 def render(report: TrainingReport) -> str:
     """A self-contained HTML page: numbers first, where the time goes, timeline, memory, the cluster, and what the
     prediction rests on."""
     return _template().render(
+        version=__version__,
         title=figures.title(report),
         headline=figures.headline(report),
         warning=figures.warning(report),
@@ -40,7 +44,9 @@ def _time(report: TrainingReport) -> dict[str, object]:
     """Where the time goes: of all ranks, of each, on the timeline and along the critical path."""
     shown = cut(report.timeline)
     busy = [figures.breakdown(fractions) for fractions in report.rank_busy] if len(report.rank_busy) > 1 else []
-    path = [(name, time / report.timeline.duration, seconds(time)) for name, time in report.critical_path]
+    path = [(name, seconds(time), time / report.timeline.duration) for name, time in report.critical_path]
+    shown_path = [part for part in path[:MOST_PATH] if part[-1] >= figures.LEAST_SHARE]
+    rest = path[len(shown_path) :]
     return {
         "sentence": figures.sentence(report),
         "parts": figures.breakdown(figures.mapping(report.result, "breakdown")),
@@ -48,10 +54,9 @@ def _time(report: TrainingReport) -> dict[str, object]:
         "timeline_note": shown.said,
         "busy": busy,
         "busy_legend": figures.legend(busy),
-        "critical_path": [
-            (name, time, figures.percent(share)) for name, share, time in path if share >= figures.LEAST_SHARE
-        ],
-        "critical_path_left_out": sum(share < figures.LEAST_SHARE for _, share, _ in path),
+        "critical_path": [(name, time, figures.percent(share)) for name, time, share in shown_path],
+        "critical_path_left_out": len(rest),
+        "critical_path_rest": figures.percent(sum(share for *_, share in rest)),
     }
 
 
@@ -60,8 +65,8 @@ def _memory(report: TrainingReport) -> dict[str, object]:
     return {
         "held": held,
         "held_legend": figures.legend(one.shares for one in held),
-        "capacity": report.memory_capacity_gib,
-        "scale": max([report.memory_capacity_gib, *(one.reserved for one in held)]),
+        "capacities": " or ".join(f"{room:.1f} GiB" for room in sorted(set(report.memory_capacity_gib))),
+        "scale": figures.memory_scale(held),
     }
 
 

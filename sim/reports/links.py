@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.plan import Plan
-from topologies.fabric import nic_index, nic_of, socket_of
+from topologies.fabric import nic_index, nic_of, num_mesh_wires, socket_of
 from topologies.hardware import Cluster, Link, Network, Node
 from topologies.quantity import rate
 
@@ -138,7 +138,7 @@ def _inside(node: Node) -> str:
     if node.layout == "nvswitch":
         return f"NVSwitch: {_link(link)} a GPU"
     if node.layout == "mesh":
-        return f"Mesh: {_link(link)} a GPU, {rate(link.bandwidth / (node.num_gpus - 1))} to each other"
+        return f"Mesh: {_link(link)} a GPU, {rate(link.bandwidth / num_mesh_wires(node))} to each other"
     return f"PCIe: {_link(link)} a GPU"
 
 

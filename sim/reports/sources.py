@@ -12,8 +12,8 @@ from sim.training import TrainingReport
 from topologies.hardware import Fit, Gpu, Link, Node
 from topologies.quantity import flops, nbytes, rate, seconds
 
-ORIGINS = {"datasheet": "published figure"}
-SHEET = "data sheet"
+SHEET, PUBLISHED, ESTIMATE = "data sheet", "published figure", "estimate"
+ORIGINS = {"datasheet": PUBLISHED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +70,8 @@ def _gpu(gpu: Gpu, precision: str) -> Iterator[Parameter]:
 
 
 def _link(link: Link) -> Iterator[Parameter]:
-    sheet = {
-        "bandwidth, one way": (rate(link.bandwidth), "bandwidth"),
-        "latency of a step": (seconds(link.latency), "latency"),
-    }
-    yield from _sheet(link.name, sheet, link.fit)
+    yield from _sheet(link.name, {"bandwidth, one way": (rate(link.bandwidth), "bandwidth")}, link.fit)
+    yield from _sheet(link.name, {"latency of a step": (seconds(link.latency), "latency")}, link.fit, PUBLISHED)
     yield from _fit(link.name, link.fit)
 
 
@@ -86,22 +83,29 @@ def _links(node: Node, *, has_network: bool) -> Iterator[Link]:
         yield node.nic
 
 
-def _sheet(part: str, figures: Mapping[str, tuple[str, str]], fit: Fit) -> Iterator[Parameter]:
+def _sheet(part: str, figures: Mapping[str, tuple[str, str]], fit: Fit, origin: str = SHEET) -> Iterator[Parameter]:
     """Figures of a data sheet, as text and the field whose source it is."""
     for figure, (value, field) in figures.items():
-        yield Parameter(part=part, figure=figure, value=value, source=fit.sources.get(field, SHEET), origin=SHEET)
+        source = fit.sources.get(field, origin)
+        yield Parameter(part=part, figure=figure, value=value, source=source, origin=_rests_on(source, origin))
 
 
 def _fit(part: str, fit: Fit) -> Iterator[Parameter]:
     """What is reached of them."""
     for name, value in fit.values.items():
+        source, origin = fit.sources.get(name, ""), ORIGINS.get(fit.origin, fit.origin)
         yield Parameter(
             part=part,
             figure=name.replace("_", " "),
             value=_text(name, value),
-            source=fit.sources.get(name, ""),
-            origin=ORIGINS.get(fit.origin, fit.origin),
+            source=source,
+            origin=_rests_on(source, origin),
         )
+
+
+def _rests_on(source: str, origin: str) -> str:
+    """A source that calls its figure an estimate is believed, wherever the figure stands."""
+    return ESTIMATE if "an estimate" in source else origin
 
 
 def _framework(name: str) -> Iterator[Parameter]:

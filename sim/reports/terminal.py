@@ -15,13 +15,13 @@ from rich.text import Text
 
 from sim.reports.figures import (
     LEAST_SHARE,
-    Holdings,
     Share,
     breakdown,
     headline,
     holdings,
     legend,
     mapping,
+    memory_scale,
     percent,
     provenance,
     scenario_rows,
@@ -167,15 +167,11 @@ def _memory(console: Console, report: TrainingReport, width: int) -> None:
     held = holdings(report)
     if not held:
         return
-    capacity = report.memory_capacity_gib
-    _heading(console, f"Peak memory of each pipeline rank; the bar's length is {_scale(held, capacity):.1f} GiB")
-    texts = [f"{one.allocated:.1f} of {capacity:.1f} GiB" + ("" if one.reserved <= capacity else " !") for one in held]
-    _ranked_bars(console, [one.shares for one in held], _scale(held, capacity), texts, width)
+    scale = memory_scale(held)
+    _heading(console, f"Peak memory of each pipeline rank; the bar's length is {scale:.1f} GiB")
+    texts = [f"{one.allocated:.1f} of {one.capacity:.1f} GiB" + ("" if one.fits else " !") for one in held]
+    _ranked_bars(console, [one.shares for one in held], scale, texts, width)
     console.print(_legend([(kind, kind.title) for kind in legend(one.shares for one in held)], width))
-
-
-def _scale(held: Sequence[Holdings], capacity: float) -> float:
-    return max(capacity, *(one.reserved for one in held))
 
 
 def _critical_path(console: Console, report: TrainingReport) -> None:

@@ -9,6 +9,7 @@ from pydantic import model_validator
 import topologies
 from sim.scenario.fields import Count, Section, Text, known
 from topologies.document import InputError, Value
+from topologies.fabric import num_mesh_wires
 from topologies.hardware import Cluster, Node
 from topologies.wiring import problems
 
@@ -87,6 +88,7 @@ def _first_gpus(node: Node, num_gpus: int) -> Node:
     return replace(
         node,
         num_gpus=num_gpus,
+        scale_up=replace(node.scale_up, num_peers=num_mesh_wires(node)) if node.layout == "mesh" else node.scale_up,
         num_nics=-(-node.num_nics * num_gpus // node.num_gpus),
         gpus_per_switch=gcd(node.gpus_per_switch, num_gpus),
         num_sockets=sockets,

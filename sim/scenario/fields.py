@@ -93,14 +93,14 @@ def _price(value: object) -> object:
         dollars = -1.0
     if not 0 <= dollars <= _HIGHEST_PRICE:
         raise ValueError(f"{shorten(value)} is not a price; {fix}")
-    return dollars
+    return abs(dollars)  # -0.0 is 0
 
 
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 One = Annotated[Count, AfterValidator(_only_one)]
 ModelReference = Annotated[Reference, AfterValidator(_known_model)]
-Tokens = Annotated[int | None, BeforeValidator(_tokens, json_schema_input_type=str | int | float)]
-Dollars = Annotated[Price | None, BeforeValidator(_price, json_schema_input_type=Price)]
+Tokens = Annotated[int | None, BeforeValidator(_tokens, json_schema_input_type=str | int | float | None)]
+Dollars = Annotated[Price | None, BeforeValidator(_price, json_schema_input_type=Price | None)]
 
 
 class Section(BaseModel):

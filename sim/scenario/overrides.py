@@ -69,7 +69,7 @@ def _flag(flag: str, value: Value) -> _Change:
 
 def _set(text: str) -> _Change:
     path, separator, value = text.partition("=")
-    if not separator or not path.strip() or not value.strip():
+    if not separator or not path.strip() or value.strip() in ("", "null", "~"):
         raise InputError(f"--set {shorten(text)}: write FIELD=VALUE, for example --set plan.tp=4")
     if path.count(".") > _MOST_DOTS:
         raise InputError(f"--set {shorten(path)}: no field lies that deep; write for example --set plan.tp=4")

@@ -49,5 +49,5 @@ def is_file(name: str) -> bool:
 
 
 def as_file(path: str) -> str:
-    """A path so that it is known as one, and not taken for the name of a catalogue entry."""
-    return path if is_file(path) else f"./{path}"
+    """A path so that it is known as one, and not taken for the name of a catalogue entry, nor for an option."""
+    return path if is_file(path) and not path.startswith("-") else f"./{path}"

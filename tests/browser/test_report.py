@@ -1,5 +1,6 @@
 """The page in a real browser: drawn at once, at 1,280 and 420 pixels, light and dark, usable by key and by wheel."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,8 @@ pytestmark = [
 ]
 
 
-def pipeline(num_ranks, num_microbatches):
-    """Ranks begin one after another, then take turns: F 1 s, B 2 s; two spans a microbatch."""
+def pipeline(num_ranks, num_microbatches, with_bubble=False):
+    """Ranks begin one after another, then take turns: F 1 s, B 2 s; two spans a microbatch; the first F may be none."""
     turn = np.arange(num_microbatches * 2)
     start = np.tile(turn // 2 * 3.0 + turn % 2, num_ranks) + np.repeat(np.arange(num_ranks), len(turn))
     kind = np.tile(turn % 2, num_ranks)
@@ -33,7 +34,7 @@ def pipeline(num_ranks, num_microbatches):
         tracks=tuple(Track(rank=8 * r, stream="compute", ranks_folded=8) for r in range(num_ranks)),
         labels=LABELS,
         track=rank.astype(np.int32),
-        label=np.ones(len(rank), np.int32),
+        label=(np.tile(turn, num_ranks) >= with_bubble).astype(np.int32),
         kind=kind.astype(np.int8),
         stage=rank.astype(np.int32),
         microbatch=np.tile(turn // 2, num_ranks).astype(np.int32),
@@ -69,7 +70,7 @@ class Report:
             "fits": True,
         }
         self.memory = ({"weights": 1e10, "activations": 2e10},) * num_ranks
-        self.memory_capacity_gib = 74.5
+        self.memory_capacity_gib = (74.5,) * num_ranks
         self.rank_busy = (shares,) * num_ranks
         self.critical_path = (("F on rank 0, " + "a long name " * 12, 1.0),)
         self.notes = ("A source with an address: " + "x" * 200,)
@@ -87,9 +88,10 @@ def browser():
 def open_page(browser, tmp_path):
     contexts = []
 
-    def opened(num_ranks=4, num_microbatches=8, width=1280, scheme="light"):
+    def opened(num_ranks=4, num_microbatches=8, width=1280, scheme="light", with_bubble=False):
         path = tmp_path / "report.html"
-        path.write_text(html.render(Report(pipeline(num_ranks, num_microbatches), num_ranks)), encoding="utf-8")
+        timeline = pipeline(num_ranks, num_microbatches, with_bubble)
+        path.write_text(html.render(Report(timeline, num_ranks)), encoding="utf-8")
         contexts.append(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme))
         page = contexts[-1].new_page()
         page.complaints = []
@@ -187,6 +189,14 @@ def test_every_table_has_headers_and_every_bar_and_row_has_words(open_page):
     assert page.locator("#cluster .slots").first.get_attribute("aria-label") == (
         "tensor-parallel group of GPUs 0 to 7: replica dp 0, pipeline rank 0"
     )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_timeline_shows_the_bubble_in_the_colour_of_its_legend(open_page, scheme):
+    page = open_page(scheme=scheme, with_bubble=True)
+    swatch = page.locator(".sst-key", has_text="bubble").locator("b")
+    color = swatch.evaluate("(one) => getComputedStyle(one).backgroundColor")
+    assert "#" + "".join(f"{int(channel):02x}" for channel in re.findall(r"\d+", color)) in colors(page)
 
 
 def test_dark_and_light_differ(open_page):

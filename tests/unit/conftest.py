@@ -11,7 +11,8 @@ from tests.command import Answer, Shardsim
 
 @pytest.fixture
 def shardsim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shardsim:
-    """Runs the command in this process."""
+    """Runs the command in this process, as in a pipe of no known width unless the test gives one."""
+    monkeypatch.delenv("COLUMNS", raising=False)
 
     def run(*arguments: str) -> Answer:
         monkeypatch.setattr(sys, "argv", ["shardsim", *arguments])

@@ -116,6 +116,15 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         assert (running.stderr.read(), running.wait(60)) == ("", 0)
 
 
+@pytest.mark.parametrize("descriptor", [1, 2])
+def test_a_stream_that_is_closed_is_no_error(tmp_path: Path, descriptor: int) -> None:
+    """As with `>&-` in a shell."""
+    code = f"import os, sys; os.close({descriptor}); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    command = [sys.executable, "-c", code, "-m", "sim.cli", "train", *STEP, "--out", str(tmp_path / "out")]
+    assert subprocess.run(command, cwd=ROOT, timeout=60).returncode == 0
+    assert (tmp_path / "out/manifest.json").exists()
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full disk to offer")
 def test_a_full_disk_is_one_line() -> None:
     with open("/dev/full", "w") as full:

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import topologies
 from sim.costs.collectives import COLLECTIVES, all_gather, all_reduce, alone, reduce_scatter
 from sim.costs.collectives.chain import members, seconds_per_byte, shares
 from sim.costs.collectives.point_to_point import send
 from sim.costs.collectives.ring import ring
 from sim.costs.collectives.tree import tree
-from tests.clusters import BRIDGE, cluster_of, link, node_of
+from tests.clusters import BRIDGE, NVLINK, cluster_of, link, node_of
 from topologies.fabric import Wire, describe
 from topologies.hardware import Cluster, Fit, Gpu, Link, Network, Node, Pool
 
@@ -97,6 +98,34 @@ def test_all_reduce_over_many_nodes_takes_the_tree_when_small_and_the_ring_when_
         chains = ring(cluster, held, nbytes, 2), tree(cluster, held, nbytes)
         best = min(chain.latency + chain.nbytes * per_byte for chain in chains)
         assert alone(cluster, activity) == pytest.approx(best)
+
+
+def test_over_two_nodes_a_tree_crosses_the_network_once() -> None:
+    """Two nodes of four, S = 8 GB: 2 GB over each NIC of 10 GB/s, where a ring sends 2 x 7/8 x 8 / 4 = 3.5 GB; inside
+    3/4 of 2 S at 0.92 of the rate of 100 GB/s."""
+    cluster = make_cluster()
+    summed = all_reduce(cluster, range(8), 8e9)
+    loads = dict(summed.loads)
+    assert loads[Wire("nic", "out", 0)] == loads[Wire("nic", "in", 7)] == pytest.approx(2e9)
+    assert loads[Wire("nvlink", "out", 3)] == pytest.approx(12e9 / 0.92)
+    assert alone(cluster, summed) - summed.latency == pytest.approx(0.2)
+
+
+def test_over_two_nodes_the_ring_is_left_where_the_tree_is_slow_inside() -> None:
+    """NICs as fast as NVLink: the ring's 3.5 GB over a NIC and 10.5 GB over NVLink beat the tree's 13 GB."""
+    cluster = cluster_of((node_of(num_gpus=4, num_nics=4, nic=NVLINK), 2))
+    summed = all_reduce(cluster, range(8), 8e9)
+    assert alone(cluster, summed) - summed.latency == pytest.approx(10.5e9 / 300e9)
+
+
+@pytest.mark.parametrize(
+    ("name", "measured"),
+    [("aws-p4de", 41.775e9), ("gcp-a3-mega", 180.708e9)],
+)
+def test_a_large_sum_over_two_nodes_is_as_fast_as_measured(name: str, measured: float) -> None:
+    """nccl-tests with 16 GPUs, 2 and 8 GiB: the runs that the links' sheets name."""
+    cluster = topologies.load(name, 16)
+    assert 8e9 / alone(cluster, all_reduce(cluster, range(16), 8e9)) == pytest.approx(measured, rel=0.02)
 
 
 def test_a_group_of_one_costs_nothing() -> None:

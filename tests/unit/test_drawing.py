@@ -107,7 +107,7 @@ def test_a_thousand_nodes_are_drawn_by_their_ends():
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("cluster", ["dgx-a100", "dgx-2", "gb200-nvl72", "l40s-pcie"])
-def test_never_more_than_128_cells_and_every_cell_true(plan, cluster):
+def test_never_more_than_144_cells_and_every_cell_true(plan, cluster):
     found = topologies.load(cluster)
     pool = replace(found.pools[0], num_nodes=-(-plan.num_gpus // found.node.num_gpus))
     found = replace(found, pools=(pool,))
@@ -119,12 +119,26 @@ def test_never_more_than_128_cells_and_every_cell_true(plan, cluster):
         assert cell.pp == (coordinates(plan, cell.gpu)[2] if cell.gpu < plan.num_gpus else None)
 
 
+def test_two_racks_of_72_gpus_are_drawn_whole():
+    """tp 8, pp 6, dp 3 on 144 GPUs: ranks 0 to 2 in the first rack, 3 to 5 in the second."""
+    drawing = drawn(plan_of(tp=8, pp=6, dp=3), "gb200-nvl72")
+    assert [{cell.pp for cell in cells(box)} for box in drawing.boxes] == [{0, 1, 2}, {3, 4, 5}]
+    assert "drawn" not in drawing.said
+
+
+def test_what_is_not_drawn_is_counted_and_never_said_to_repeat():
+    """Of three racks the first is drawn; the others hold other pipeline ranks."""
+    drawing = drawn(plan_of(tp=8, pp=9, dp=3), "gb200-nvl72")
+    assert drawing.boxes[1:] == (Gap(text="2 more: nodes 1 to 2, pipeline ranks 3 to 8"),)
+    assert drawing.said.endswith("Of the nodes 1 is drawn; the others are counted beside them.")
+
+
 def test_a_domain_larger_than_the_drawing_says_what_is_left_out():
     wide = topologies.load("dgx-h100")
     node = replace(wide.node, num_gpus=256)
     (box,) = draw(replace(wide, pools=(replace(wide.pools[0], node=node, num_nodes=1),)), plan_of(dp=256)).boxes
-    assert len(cells(box)) == 128
-    assert box.left_out == "and 128 more GPUs in this node"
+    assert len(cells(box)) == 144
+    assert box.left_out == "and 112 more GPUs in this node"
 
 
 def mixed():

@@ -7,6 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import topologies
+from sim.scenario.cluster import ClusterSection
 from tests.clusters import BRIDGE, NIC, NVLINK, SLOT, SOCKETS, cluster_of, node_of
 from tests.programs import with_node
 from topologies import fabric
@@ -166,6 +167,32 @@ def test_a_nodes_nics_are_dealt_to_the_wires_of_a_torus() -> None:
     """Four NICs of 10 GB/s for two ways in two dimensions; a dimension of one node has no wires."""
     torus = cluster_of((node_of(num_gpus=1, num_nics=4), 12), wiring="torus", torus=(4, 3, 1))
     assert capacity(torus, route(torus, 0, 1)[0]) == 10e9
+
+
+@pytest.mark.parametrize(("sizes", "wires"), [((2,), 1), ((2, 1), 1), ((2, 2), 2), ((2, 3), 3)])
+def test_a_ring_of_two_nodes_has_one_neighbour_and_all_the_bandwidth_to_it(sizes: tuple[int, ...], wires: int) -> None:
+    """Six NICs of 10 GB/s; there and back are two wires, none of which the other loads."""
+    nodes = 1
+    for size in sizes:
+        nodes *= size
+    torus = cluster_of((node_of(num_gpus=1, num_nics=6), nodes), wiring="torus", torus=sizes)
+    there, back = route(torus, 0, 1), route(torus, 1, 0)
+    assert capacity(torus, there[0]) == 60e9 / wires
+    assert len(there) == len(back) == 1
+    assert there != back
+
+
+def test_a_part_of_a_mesh_has_the_wires_of_the_whole() -> None:
+    """An MI300X has a link of 64 GB/s to each of seven others, of which 69.8 % are reached, however many are used."""
+    whole = topologies.load("mi300x-node", 8)
+    for mesh in (
+        whole,
+        topologies.build(gpu="mi300x", gpus_per_node=2, nodes=1),
+        ClusterSection(name="mi300x-node", gpus_per_node=2).with_gpus(2),
+    ):
+        assert capacity(mesh, route(mesh, 0, 1)[0]) == pytest.approx(0.698 * 64e9)
+    cube, half = topologies.load("dgx-1", 8), ClusterSection(name="dgx-1", gpus_per_node=4).with_gpus(4)
+    assert capacity(half, route(half, 0, 1)[0]) == capacity(cube, route(cube, 0, 1)[0])
 
 
 def test_mixed_nodes_have_each_their_own_wires() -> None:

@@ -54,6 +54,24 @@ def test_the_manifest_knows_the_inputs_as_they_were_before_the_run(report: Train
     assert manifest["inputs_sha256"] == {str(mine): hashlib.sha256(b"a: 1\n").hexdigest()}
 
 
+def test_nothing_is_left_of_a_file_that_could_not_be_written(
+    report: TrainingReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk: half of the page is written when it fails."""
+    whole = Path.write_bytes
+
+    def write(path: Path, content: bytes) -> int:
+        if "report.html" not in path.name:
+            return whole(path, content)
+        whole(path, content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+    with pytest.raises(InputError, match="no space left on device; use another --out"):
+        files.write(report, "a: 1\n", tmp_path, {})
+    assert sorted(contents(tmp_path)) == ["result.json", "timeline.json.gz"]
+
+
 def test_an_input_that_is_gone_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone.yaml: cannot be read again: no such file"):
         files.hashes([tmp_path / "gone.yaml"])

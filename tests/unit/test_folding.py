@@ -75,6 +75,13 @@ SHARED: dict[str, tuple[Plan, Cluster, int]] = {
         cluster_of((node_of(), 6), wiring="torus", torus=(6,)),
         6,
     ),
+    "tp over two nodes with a NIC for two": (plan(16, 2), cluster_of((node_of(num_nics=4), 4)), 2),
+    "dp over two nodes of a tree": (
+        plan(1, 2, 8),
+        cluster_of((node_of("pcie", 4, 2, gpus_per_switch=2), 4)),
+        2,
+    ),
+    "dp over three nodes": (plan(2, 2, 12), cluster_of((node_of(num_nics=4), 6)), 2),
     "a pool for each stage": (plan(4, 2, 2), cluster_of((node_of(), 1), (node_of(gpu=gpu(2.0)), 1)), 2),
     "a pool for each replica": (plan(8, 1, 2), cluster_of((node_of(), 1), (node_of(gpu=gpu(2.0)), 1)), 2),
 }
@@ -195,6 +202,15 @@ def test_a_large_cluster_folds_to_one_rank_a_stage() -> None:
     found = fold(layout, topologies.load("dgx-h100", layout.num_gpus))
     assert found.ranks == tuple(8 * 128 * stage for stage in range(16))
     assert found.ranks_folded == 1024
+
+
+def test_more_unequal_ranks_than_can_be_played_are_not_looked_at() -> None:
+    """400,000 GPUs whose pipeline ranks end within leaves of three nodes."""
+    cluster = cluster_of((node_of(), 50_000), wiring="fat-tree", nodes_per_leaf=3, oversubscription=2.0)
+    layout = plan(8, 4, 12_500)
+    with mock.patch.object(detail, "uses", side_effect=AssertionError):
+        assert not shares_wires(layout, cluster)
+    assert len(fold(layout, cluster).ranks) == layout.num_gpus
 
 
 def test_replicas_whose_pipelines_cross_nodes_in_different_places_do_not_fold() -> None:

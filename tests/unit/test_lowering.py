@@ -250,7 +250,7 @@ def test_a_folded_program_keeps_the_latency_and_the_wires_of_one_rank() -> None:
     for (instruction, rank), activity in folded.activities.items():
         assert isinstance(instruction, Collective)
         of_both = whole.activities[instruction, rank]
-        assert activity == seen_by(folding, of_both, (instruction.group, rank))
+        assert activity == seen_by(folding, of_both, instruction.group, rank)
         assert dict(activity.loads) == {wire: nbytes for wire, nbytes in of_both.loads if wire.number == 0}
         assert activity.latency == of_both.latency > 0
     assert folded.ranks_folded == {0: 2}

@@ -6,12 +6,14 @@ import pytest
 
 from sim import frameworks
 from sim.plan import Plan
+from sim.reports import figures
 from sim.training import TrainingReport, simulate_training, summarize
 from sim.workload import TrainingStep
 from tests.clusters import cluster_of, gpu, node_of
 from tests.programs import plan, small, train
 from topologies.document import InputError
 from topologies.hardware import Cluster
+from topologies.quantity import GIB
 
 SLOW = replace(gpu(2.0), memory_nbytes=gpu().memory_nbytes / 100)
 MIXED = cluster_of((node_of(num_gpus=4), 1), (node_of(num_gpus=4, gpu=SLOW), 1))
@@ -54,10 +56,13 @@ def test_each_pipeline_rank_must_fit_the_gpu_that_it_stands_on() -> None:
     made = report(plan(4, 2), MIXED)
     assert not made.fits
     assert "Out of memory on pipeline rank 1:" in made.notes[0]
+    assert made.memory_capacity_gib == (gpu().memory_nbytes / GIB, SLOW.memory_nbytes / GIB)
+    assert [held.fits for held in figures.holdings(made)] == [True, False]
+    assert figures.warning(made).startswith(f"Out of memory: {made.result['peak_reserved_gib'][1]:.1f} GiB needed of")  # type: ignore[index]
     assert report(plan(4, 2), cluster_of((node_of(num_gpus=4), 2))).fits
 
 
 def test_a_precision_that_one_of_the_gpus_lacks_is_refused() -> None:
     old = replace(SLOW, name="old", peak_flops={"fp16": 1e14})
-    with pytest.raises(InputError, match="old has no bf16; use one of fp16"):
+    with pytest.raises(InputError, match="old has no bf16; use fp16"):
         train(plan(4, 2), cluster_of((node_of(num_gpus=4), 1), (node_of(num_gpus=4, gpu=old), 1)))

@@ -1,5 +1,7 @@
 """Laws of networks.py: a fabric in a few letters becomes a link and a count, or one line that helps."""
 
+from time import perf_counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,6 +95,14 @@ def test_any_text_is_a_fabric_or_one_line(fabric: str) -> None:
         said = str(error)
     assert "\n" not in said
     assert len(said) < 300
+
+
+@pytest.mark.parametrize("fabric", ["a" * 100_000, "a-" * 50_000, "a" * 50_000 + "-" + "b" * 50_000 + "1"])
+def test_a_very_long_fabric_is_refused_at_once(fabric: str) -> None:
+    start = perf_counter()
+    with pytest.raises(InputError):
+        topologies.network(fabric)
+    assert perf_counter() - start < 0.2
 
 
 def test_a_cluster_is_built_from_a_gpu_and_a_fabric() -> None:

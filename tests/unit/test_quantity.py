@@ -1,11 +1,13 @@
 """Laws of quantity.py."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from topologies.document import InputError
-from topologies.quantity import GIB, TERA, Unit, count, count_text, flops, nbytes, parse, rate, seconds
+from topologies.quantity import GIB, TERA, Unit, count, count_text, flops, nbytes, parse, pattern, rate, seconds
 
 
 @pytest.mark.parametrize(
@@ -29,10 +31,19 @@ from topologies.quantity import GIB, TERA, Unit, count, count_text, flops, nbyte
 )
 def test_text_with_a_unit_is_its_amount_in_si(text: str, unit: Unit, amount: float) -> None:
     assert parse(text, unit) == amount
+    assert re.match(pattern(unit), text)
 
 
 def test_a_byte_is_eight_bits() -> None:
     assert parse("8 Gb/s", "B/s") == parse("1 GB/s", "B/s")
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [("80", "B"), ("50 GB", "B/s"), ("80 GB/s", "B"), ("-1 s", "s"), ("fast", "B/s"), ("1e3", "W"), ("1 2 GB", "B")],
+)
+def test_an_editor_is_told_what_will_be_refused(text: str, unit: Unit) -> None:
+    assert not re.match(pattern(unit), text)
 
 
 @pytest.mark.parametrize(

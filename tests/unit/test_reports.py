@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import topologies
-from sim import models
+from sim import __version__, models
 from sim.models import Transformer
 from sim.plan import Plan
 from sim.reports import figures, html, slices, terminal
@@ -36,7 +36,7 @@ class FakeReport:
     command: str
     result: dict[str, object]
     memory: tuple[dict[str, float], ...]
-    memory_capacity_gib: float
+    memory_capacity_gib: tuple[float, ...]
     rank_busy: tuple[dict[str, float], ...]
     critical_path: tuple[tuple[str, float], ...]
     timeline: Timeline
@@ -104,7 +104,7 @@ def report_of(timeline=None, num_ranks=2, **changes):
             "parameters": {"measured": 0.0, "interpolated": 0.0, "extrapolated": 0.25, "datasheet": 0.75},
         },
         memory=({"weights": 10 * GIB, "activations": 20 * GIB, "logits": 0.0},) * num_ranks,
-        memory_capacity_gib=74.5,
+        memory_capacity_gib=(74.5,) * num_ranks,
         rank_busy=(shares,) * num_ranks,
         critical_path=(("F on rank 0", 0.5), ("B on rank 8", 0.25)),
         timeline=timeline or steps(num_ranks),
@@ -201,7 +201,7 @@ def test_markup_in_a_name_is_shown_as_it_is():
 
 def test_memory_over_capacity_is_said():
     """30 GiB on GPUs of 24 GiB; the bar is as long as what is reserved, 33 GiB."""
-    small = report_of(memory_capacity_gib=24.0)
+    small = report_of(memory_capacity_gib=(24.0, 24.0))
     small = replace(small, result=small.result | {"fits": False})
     text, page = terminal.render(small, 80, color=False), html.render(small)
     assert "30.0 of 24.0 GiB !" in text
@@ -212,9 +212,33 @@ def test_memory_over_capacity_is_said():
 
 def test_memory_that_fits_only_without_the_reserve_is_over():
     """30 GiB allocated, 33 GiB reserved, on 32 GiB."""
-    tight = report_of(memory_capacity_gib=32.0)
+    tight = report_of(memory_capacity_gib=(32.0, 32.0))
     assert "30.0 of 32.0 GiB !" in terminal.render(tight, 80, color=False)
     assert 'class="rank over"' in html.render(tight)
+
+
+def test_each_pipeline_rank_is_shown_beside_its_own_capacity():
+    """33 GiB reserved of 139.8 and of 39.5 GiB: both fit, and the second has least to spare."""
+    mixed = report_of(memory_capacity_gib=(139.8, 39.5))
+    text, page = terminal.render(mixed, 100, color=False), html.render(mixed)
+    for said in ("30.0 of 139.8 GiB", "30.0 of  39.5 GiB", "33.0 with reserve, of 39.5 GiB", "length is 139.8 GiB"):
+        assert said.replace("  ", " ") in text.replace("  ", " ")
+    assert "!" not in text
+    assert 'class="rank over"' not in page
+    assert "the capacity, 39.5 GiB or 139.8 GiB." in page
+    assert f"left:{100 * 39.5 / 139.8:.3f}%" in page
+
+
+def test_a_long_critical_path_is_cut_and_the_rest_summed_up():
+    """20 parts of 1 % of the step each: 16 are shown, 4 are 4 % together."""
+    duration = steps().duration
+    page = html.render(report_of(critical_path=tuple((f"part {n}", duration / 100) for n in range(20))))
+    assert page.count("<td>part ") == 16
+    assert "4 more, together 4.0 %." in page
+
+
+def test_a_page_names_the_version_that_made_it():
+    assert f"ShardSim {__version__}: one simulated training step" in html.render(report_of())
 
 
 def test_bars_part_their_columns_exactly():
@@ -224,7 +248,7 @@ def test_bars_part_their_columns_exactly():
 
 
 def test_a_report_without_intervals_ranks_or_notes_is_still_a_report():
-    bare = report_of(memory=(), rank_busy=(), critical_path=(), notes=())
+    bare = report_of(memory=(), memory_capacity_gib=(), rank_busy=(), critical_path=(), notes=())
     bare = replace(
         bare,
         result=bare.result | {"interval": None, "parameters": None, "peak_memory_gib": [], "peak_reserved_gib": []},
@@ -275,10 +299,18 @@ def test_cost_is_told_per_step_and_per_run():
         assert said in page
 
 
+def test_what_is_rented_is_said_of_one_gpu_of_many_and_of_several_kinds():
+    one, kinds = paid(2.5), topologies.load("dgx-h100").pools + topologies.load("dgx-a100").pools
+    one = replace(one, plan=replace(one.plan, tp=1, pp=1))
+    assert "1 GPU at $2.50 an hour" in terminal.render(one, 100, color=False)
+    mixed = replace(paid(2.5), cluster=replace(paid(2.5).cluster, pools=kinds))
+    assert "16 GPUs at $2.50 an hour on average" in terminal.render(mixed, 100, color=False)
+
+
 def test_without_a_price_the_run_is_told_in_days_and_how_to_give_one():
     text = terminal.render(paid(None), 120, color=False)
     assert "3.0 days" in text
-    assert "no price known for a100-80gb-sxm: --price 2.50 gives one" in text
+    assert "no price known: --price 2.50 gives one" in text
     assert "$" not in text
     assert "run of" not in terminal.render(report_of(), 120, color=False)
 
@@ -294,7 +326,7 @@ def test_amounts_are_rounded_for_people():
 
 
 def test_out_of_memory_is_said_at_the_head():
-    small = replace(report_of(memory_capacity_gib=24.0), result=report_of().result | {"fits": False})
+    small = replace(report_of(memory_capacity_gib=(24.0, 24.0)), result=report_of().result | {"fits": False})
     said = "Out of memory: 33.0 GiB needed of 24.0 GiB."
     page = html.render(small)
     assert page.index(said) < page.index("step time")

@@ -7,6 +7,7 @@ import pytest
 
 from sim import scenario
 from sim.default_plan import PartialPlan
+from sim.scenario.schema import schema
 from sim.workload import TrainingRun
 from topologies.document import InputError, Value, parse
 
@@ -198,6 +199,30 @@ def test_a_node_in_part_keeps_the_nics_that_serve_its_gpus(path: Path) -> None:
     path.write_text("kind: training\nmodel: llama3-8b\ncluster: {name: dgx-h100, gpus_per_node: 4}\ngpus: 6\n")
     cluster = scenario.load(path).cluster
     assert (cluster.num_nodes, cluster.node.num_gpus, cluster.node.num_nics) == (2, 4, 4)
+
+
+def test_a_file_that_begins_with_a_dash_is_not_taken_for_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-a.yaml").write_text(
+        "{name: a, num_layers: 2, hidden: 64, num_heads: 4, ffn: 128, vocab: 100, max_seq_len: 32}"
+    )
+    Path("step.yaml").write_text("kind: training\nmodel: ./-a.yaml\ncluster: dgx-h100\ngpus: 8\nbatch: {seq_len: 32}\n")
+    said = scenario.load(Path("step.yaml"))
+    assert "train ./-a.yaml dgx-h100 " in scenario.command(said, "layer")
+    assert 'model: "./-a.yaml"' in scenario.dump(said, tmp_path)
+
+
+def test_a_price_of_less_than_nothing_by_a_sign_alone_is_nothing() -> None:
+    price = scenario.from_flags({**FLAGS, "price": "-0.0"}).run.price
+    assert str(price) == "0.0"
+
+
+def test_what_may_be_left_open_may_be_null_in_the_schema_too() -> None:
+    fields = schema()["properties"]
+    for name in ("gpus", "tokens", "price"):
+        assert {"type": "null"} in fields[name]["anyOf"], name  # type: ignore[index,call-overload]
 
 
 def test_tokens_and_price_are_numbers_or_words(path: Path) -> None:

@@ -53,6 +53,15 @@ def test_every_figure_has_a_source_and_what_it_rests_on():
     assert "mamf-finder" in told(report_of())["h100-80gb-sxm", "gemm efficiency"].source
 
 
+def test_an_estimate_is_called_one_and_a_latency_of_nccl_no_data_sheet():
+    rows = told(report_of(144, "gb200-nvl72", "llama3-405b"))
+    assert rows["gb200", "flash backward efficiency"].origin == "estimate"
+    assert rows["gb200", "flash forward efficiency"].origin == "published figure"
+    assert "NCCL" in rows["nvlink5", "latency of a step"].source
+    assert rows["nvlink5", "latency of a step"].origin == "published figure"
+    assert told(report_of(8, "gaudi3-node"))["gaudi3", "memory"].origin == "estimate"
+
+
 def test_every_fact_of_the_framework_is_told():
     facts = {row.figure.replace(" ", "_") for row in parameters(report_of()) if row.part == "megatron-core"}
     assert facts == set(frameworks.load("megatron-core").sources)

@@ -281,6 +281,12 @@ def test_a_users_file_works_as_a_sheet_does(tmp_path: Path) -> None:
         ("nodes: 3", "nodes: 3\nsockets: 2", "mine.yaml:8: sockets: only a PCIe tree has it; take it out, or write"),
         ("rail-optimised", "torus", "mine.yaml: torus: nothing is not 3 nodes; write sizes that multiply to it"),
         ("rail-optimised", "torus\ntorus: [2, 2]", "mine.yaml:9: torus: 2 x 2 is not 3 nodes; write sizes that"),
+        ("rail-optimised", "torus\ntorus: [1,1,1,1,1,1,3]", "mine.yaml:9: torus: must have 6 or fewer entries"),
+        (
+            "nodes: 3\nwiring: rail-optimised",
+            "nodes: 65\nwiring: torus\ntorus: [65]",
+            "mine.yaml:9: torus: a ring of 65 nodes is too long; write sizes up to 64",
+        ),
         ("rail-optimised", "torus\ntorus: [3]\nnodes_per_leaf: 4", "mine.yaml:10: nodes_per_leaf: a torus has no leaf"),
         ("rail-optimised", "fat-tree\ntorus: [3]", "mine.yaml:9: torus: wiring is fat-tree; write wiring: torus"),
         ("rail-optimised", "fat-tree\noversubscription: 2", "mine.yaml:9: oversubscription: with one leaf for all"),
@@ -369,6 +375,12 @@ def test_a_mixed_cluster_names_the_pool_that_is_wrong(tmp_path: Path) -> None:
         ("nodes: 3", "nodes: 0", "mixed.yaml:4: pools.1.nodes: must be 1 or more"),
         ("nodes: 3", "node: 3", "mixed.yaml:4: pools.1.node: unknown field; did you mean nodes?"),
         (MIXED, "name: none\npools: []\n", "mixed.yaml:2: pools: must have 1 or more entries"),
+        (
+            MIXED,
+            "name: many\npools:\n"
+            + 65 * "  - {gpu: h100, gpus_per_node: 8, nic: ib-ndr400, nics_per_node: 8, nodes: 1}\n",
+            "mixed.yaml:2: pools: must have 64 or fewer entries",
+        ),
     ):
         path.write_text(MIXED.replace(old, new))
         with pytest.raises(InputError) as caught:

@@ -133,6 +133,16 @@ def test_a_model_that_no_rule_can_place_is_infeasible_with_the_numbers() -> None
     undivided = 1.0e12 * 18 / GIB
     assert undivided / 8 < need < undivided / 4
     assert "use more GPUs" in message
+    assert "pipelines" not in message
+
+
+def test_layers_that_no_pipeline_divides_with_the_gpus_are_named() -> None:
+    """512 GPUs with tp 8 are 64 pipelines' worth; 61 layers, or 63 with embedding and loss, divide by 3, 7, 9, ...; 63
+    of the 64 are 3, 7, 9 or 21 stages several times, 504 GPUs, and 61 of them one of 61."""
+    large = topologies.load("dgx-h100", 512)
+    with pytest.raises(Infeasible, match=r"pp=3, 7, 9, 21, 61, none of which divides 512 GPUs .* gpus=504;"):
+        chosen(PartialPlan(), models.load("deepseek-v3"), large)
+    assert chosen(PartialPlan(), models.load("deepseek-v3"), topologies.load("dgx-h100", 504)).pp == 21
 
 
 def test_an_impossible_plan_is_refused_before_anything_is_played() -> None:
@@ -143,7 +153,7 @@ def test_an_impossible_plan_is_refused_before_anything_is_played() -> None:
 def test_a_precision_that_the_gpu_does_not_have_is_refused() -> None:
     gpu = replace(DGX.gpu, peak_flops={"bf16": 312e12})
     without_fp16 = with_node(DGX, gpu=gpu)
-    with pytest.raises(InputError, match="has no fp16; use one of bf16"):
+    with pytest.raises(InputError, match="has no fp16; use bf16"):
         played(cluster=without_fp16)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from sim.costs.collectives.chain import Chain, Load, Members, members, seconds_per_byte, shares
 from sim.costs.collectives.ring import ring
-from sim.costs.collectives.tree import tree
+from sim.costs.collectives.tree import crossings, tree
 from sim.instructions import Activity, CollectiveOperation
 from topologies.fabric import capacity
 from topologies.hardware import Cluster
@@ -45,26 +45,37 @@ def alone(cluster: Cluster, activity: Activity) -> float:
     return activity.latency + max((nbytes / capacity(cluster, wire) for wire, nbytes in activity.loads), default=0.0)
 
 
-def footprint(cluster: Cluster, gpus: Sequence[int]) -> tuple[tuple[float, float], tuple[Load, ...]]:
+def footprint(cluster: Cluster, gpus: Sequence[int]) -> tuple[tuple[float, float], Mapping[float, tuple[Load, ...]]]:
     """What all collectives of a group have in common: the start-up of one phase of a ring and of a tree in seconds,
-    and bytes over each wire for each byte of a chain."""
+    and for each `crossing` that they may have, bytes over each wire for each byte of a chain."""
     if len(gpus) == 1:
-        return (0.0, 0.0), ()
-    held, loads, _ = _lie(cluster, tuple(gpus))
+        return (0.0, 0.0), {}
+    held = _held(cluster, tuple(gpus))
+    loads = {crossing: _lie(cluster, tuple(gpus), crossing)[0] for crossing in crossings(held)}
     return (ring(cluster, held, 1.0, 1).latency, tree(cluster, held, 1.0).latency), loads
 
 
 @lru_cache(maxsize=1024)
-def _lie(cluster: Cluster, gpus: tuple[int, ...]) -> tuple[Members, tuple[Load, ...], float]:
-    """How a group lies on its nodes: members, loads for each byte, seconds for each byte."""
-    held = members(cluster, gpus)
-    loads = shares(cluster, held)
-    return held, loads, seconds_per_byte(cluster, loads)
+def _held(cluster: Cluster, gpus: tuple[int, ...]) -> Members:
+    return members(cluster, gpus)
+
+
+@lru_cache(maxsize=1024)
+def _lie(cluster: Cluster, gpus: tuple[int, ...], crossing: float) -> tuple[tuple[Load, ...], float]:
+    """How chains of a group lie on its nodes: loads for each byte, seconds for each byte."""
+    loads = shares(cluster, _held(cluster, gpus), crossing)
+    return loads, seconds_per_byte(cluster, loads)
 
 
 def _fastest(cluster: Cluster, gpus: Sequence[int], chains: Callable[[Members], Sequence[Chain]]) -> Activity:
     if len(gpus) == 1:
         return Activity(latency=0.0, loads=())
-    held, loads, per_byte = _lie(cluster, tuple(gpus))
-    best = min(chains(held), key=lambda chain: chain.latency + chain.nbytes * per_byte)
-    return Activity(latency=best.latency, loads=tuple((wire, share * best.nbytes) for wire, share in loads))
+    group = tuple(gpus)
+
+    def seconds(chain: Chain) -> float:
+        return chain.latency + chain.nbytes * _lie(cluster, group, chain.crossing)[1]
+
+    best = min(chains(_held(cluster, group)), key=seconds)
+    loads, _ = _lie(cluster, group, best.crossing)
+    scaled = tuple((wire, share * best.nbytes) for wire, share in loads)
+    return Activity(latency=best.latency, loads=scaled, crossing=best.crossing)

@@ -32,10 +32,11 @@ Load = tuple[Wire, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
-    """Seconds until bytes flow, then bytes that leave and enter every node."""
+    """Seconds until bytes flow, then bytes through every node: between nodes `crossing` of them leave and enter it."""
 
     latency: float
     nbytes: float
+    crossing: float = 1.0
 
 
 def members(cluster: Cluster, gpus: Sequence[int]) -> Members:
@@ -68,10 +69,10 @@ def launch(cluster: Cluster, held: Members) -> float:
     return inside_link(cluster, gpus).fit["launch_latency"]
 
 
-def shares(cluster: Cluster, held: Members) -> tuple[Load, ...]:
-    """Bytes over each wire for each byte of the chain."""
+def shares(cluster: Cluster, held: Members, crossing: float = 1.0) -> tuple[Load, ...]:
+    """Bytes over each wire for each byte of the chain, of which `crossing` leaves and enters each of several nodes."""
     found: defaultdict[Wire, float] = defaultdict(float)
-    for wire, share in _all_loads(cluster, held):
+    for wire, share in _all_loads(cluster, held, crossing):
         found[wire] += share
     return tuple(found.items())
 
@@ -81,15 +82,15 @@ def seconds_per_byte(cluster: Cluster, loads: Sequence[Load]) -> float:
     return max(share / capacity(cluster, wire) for wire, share in loads)
 
 
-def _all_loads(cluster: Cluster, held: Members) -> Iterator[Load]:
+def _all_loads(cluster: Cluster, held: Members, crossing: float) -> Iterator[Load]:
     crosses = len(held) > 1
     for gpus in held.values():
         if len(gpus) > 1:
             yield from _inside(cluster, gpus, 1 - 1 / len(gpus) if crosses else 1.0)
         if crosses:
-            yield from _into_network(cluster, gpus)
+            yield from ((wire, share * crossing) for wire, share in _into_network(cluster, gpus))
     if crosses:
-        yield from _between(cluster, held)
+        yield from ((wire, share * crossing) for wire, share in _between(cluster, held))
 
 
 def _inside(cluster: Cluster, gpus: Sequence[int], share: float) -> Iterator[Load]:

@@ -110,6 +110,10 @@
       pending = 0;
       theme = dark.matches && !printing ? THEMES.dark : THEMES.light;
       colors = kinds.map((kind) => (kind.key === "bubble" ? theme.bubble : kind.color));
+      for (const [swatch, k] of parts.swatches) {
+        swatch.style.background = colors[k];
+        swatch.style.color = kinds[k].key === "bubble" ? theme.ink : kinds[k].ink;
+      }
       resize();
       const paint = canvas.getContext("2d");
       paint.setTransform(size.ratio, 0, 0, size.ratio, 0, 0);
@@ -547,12 +551,12 @@
     element.replaceChildren();
     element.classList.add("sst");
     add(element, "style", "", STYLE);
-    const head = add(element, "div", "sst-head"), used = new Set();
+    const head = add(element, "div", "sst-head"), used = new Set(), swatches = [];
     for (const track of tracks) for (const kind of track.kind) used.add(kind);
     kinds.forEach((kind, k) => {
       if (!used.has(k)) return;
-      const key = add(head, "span", "sst-key"), swatch = add(key, "b", "", kind.letter);
-      swatch.style.cssText = `background:${kind.color};color:${kind.ink}`;
+      const key = add(head, "span", "sst-key");
+      swatches.push([add(key, "b", "", kind.letter), k]);
       key.append(kind.title);
     });
     const tools = add(head, "span", "sst-tools");
@@ -572,7 +576,7 @@
     live.setAttribute("role", "status");
     live.setAttribute("aria-live", "polite");
     add(element, "div", "sst-hint", (matchMedia("(pointer: coarse)").matches ? TOUCH_HINT : HINT) + STACK);
-    return { canvas, scroller, space, tip, live, nearer, farther, closer, taller, whole };
+    return { canvas, scroller, space, tip, live, swatches, nearer, farther, closer, taller, whole };
   }
 
   window.ShardSimTimeline = ShardSimTimeline;
