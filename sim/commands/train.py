@@ -86,7 +86,8 @@ def train(
     ] = "table",
     out: Annotated[Path | None, typer.Option(help="write result, trace, page and manifest into this folder")] = None,
     hta: Annotated[
-        bool, typer.Option("--hta", help="with --out: also a trace for every rank, for Holistic Trace Analysis")
+        bool,
+        typer.Option("--hta", help="with --out: also a trace of each rank that is played, for Holistic Trace Analysis"),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no notes and no progress on stderr")] = False,
 ) -> None:
@@ -146,23 +147,25 @@ def _names(written: tuple[Path, ...], folder: Path | None) -> str:
     return ", ".join(dict.fromkeys(path.relative_to(folder).parts[0] for path in written))
 
 
-def _prepared(out: Path | None, files: tuple[Path, ...]) -> Mapping[str, str]:
-    """Make the folder before the run, and take the hashes of the inputs as they are now."""
+def _prepared(out: Path | None, files: tuple[Path, ...]) -> Mapping[str, bytes]:
+    """Make the folder before the run, and take the inputs as they are now."""
     if out is None:
         return {}
-    from sim.reports.files import hashes, make
+    from sim.reports.files import make, read
 
     make(out)
-    return hashes(files)
+    return read(files)
 
 
 def _write(
-    report: "TrainingReport", scenario: "Scenario", folder: Path, inputs: Mapping[str, str], rank_traces: bool
+    report: "TrainingReport", scenario: "Scenario", folder: Path, inputs: Mapping[str, bytes], rank_traces: bool
 ) -> tuple[Path, ...]:
-    from sim.reports.files import write
-    from sim.scenario import dump
+    from sim.reports.files import Extras, write
+    from sim.scenario import dump, portable
 
-    return write(report, dump(scenario, folder), folder, inputs, rank_traces=rank_traces)
+    moved, copies = portable(scenario, folder)
+    named = {place: str(file) for place, file in copies.items()}
+    return write(report, dump(moved, folder), folder, Extras(inputs=inputs, copies=named, rank_traces=rank_traces))
 
 
 def _scenario_file(model: str, cluster: str | None) -> Path | None:

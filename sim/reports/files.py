@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,20 +33,28 @@ def make(folder: Path) -> None:
         raise _cannot_write(folder, error) from None
 
 
-def hashes(files: Sequence[Path]) -> dict[str, str]:
-    """What identifies the input files, by the names that they were given; InputError where one is gone."""
+def read(files: Sequence[Path]) -> dict[str, bytes]:
+    """The input files as they are now, by the names that they were given; InputError where one is gone."""
     try:
-        return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+        return {str(file): file.read_bytes() for file in files}
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read again: {(error.strerror or str(error)).lower()}") from None
 
 
-def write(
-    report: TrainingReport, scenario: str, folder: Path, inputs: Mapping[str, str], *, rank_traces: bool = False
-) -> tuple[Path, ...]:
-    """Write everything into `folder`, which `make` has made; returns the files. `inputs` are hashes for the manifest.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extras:
+    """What is written beside the result: the input files that were read (for the manifest), which of them are copied
+    (the name, by its place in the folder), and whether every rank that was played gets a trace of its own in hta/,
+    as Holistic Trace Analysis wants it."""
 
-    `rank_traces` adds hta/rank-N.json.gz for every rank that was played: Holistic Trace Analysis wants a file a rank.
+    inputs: Mapping[str, bytes] = field(default_factory=dict)
+    copies: Mapping[str, str] = field(default_factory=dict)
+    rank_traces: bool = False
+
+
+def write(report: TrainingReport, scenario: str, folder: Path, extras: Extras) -> tuple[Path, ...]:
+    """Write everything into `folder`, which `make` has made; returns the files.
+
     Raises InputError where the folder cannot be written.
     """
     contents = {
@@ -53,10 +62,11 @@ def write(
         "timeline.json.gz": perfetto(report.timeline, report.plan),
         "report.html": render(report).encode(),
         "scenario.yaml": scenario.encode(),
+        **{place: extras.inputs[name] for place, name in extras.copies.items()},
     }
-    if rank_traces:
+    if extras.rank_traces:
         contents |= {f"hta/rank-{rank}.json.gz": trace for rank, trace in by_rank(report.timeline, report.plan)}
-    contents["manifest.json"] = _manifest(report, contents, inputs)
+    contents["manifest.json"] = _manifest(report, contents, extras.inputs)
     try:
         return tuple(_replace(folder / name, content) for name, content in contents.items())
     except OSError as error:
@@ -94,16 +104,20 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _manifest(report: TrainingReport, contents: Mapping[str, bytes], inputs: Mapping[str, str]) -> bytes:
+def _manifest(report: TrainingReport, contents: Mapping[str, bytes], inputs: Mapping[str, bytes]) -> bytes:
     """What made the files, from what, and how to know them; the versions are those that numbers and bytes rest on."""
     manifest = {
         "shardsim": __version__,
         "command": report.command,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in ("numpy", "simpy")},
-        "inputs_sha256": inputs,
-        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+        "inputs_sha256": _hashes(inputs),
+        "sha256": _hashes(contents),
     }
     return orjson.dumps(manifest, option=orjson.OPT_INDENT_2)
+
+
+def _hashes(contents: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
 
 
 def _cannot_write(folder: Path, error: OSError) -> InputError:
@@ -113,7 +127,7 @@ def _cannot_write(folder: Path, error: OSError) -> InputError:
 
 def _replace(path: Path, content: bytes) -> Path:
     unfinished = path.with_name(f".{path.name}.unfinished")
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         unfinished.write_bytes(content)
         os.replace(unfinished, path)

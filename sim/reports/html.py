@@ -13,6 +13,7 @@ from sim.reports import drawing, figures, links
 from sim.reports.palette import KINDS, Kind, depth
 from sim.reports.slices import canvas_data, cut
 from sim.reports.sources import Parameter, parameters
+from sim.timeline import Timeline
 from sim.training import TrainingReport
 from topologies.quantity import seconds
 
@@ -51,13 +52,24 @@ def _time(report: TrainingReport) -> dict[str, object]:
         "sentence": figures.sentence(report),
         "parts": figures.breakdown(figures.mapping(report.result, "breakdown")),
         "timeline": embed(canvas_data(shown)),
-        "timeline_note": shown.said,
+        "timeline_notes": [note for note in (_in_pieces(report.timeline), shown.said) if note],
         "busy": busy,
         "busy_legend": figures.legend(busy),
         "critical_path": [(name, time, figures.percent(share)) for name, time, share in shown_path],
         "critical_path_left_out": len(rest),
         "critical_path_rest": figures.percent(sum(share for *_, share in rest)),
     }
+
+
+def _in_pieces(timeline: Timeline) -> str:
+    """That slices hold more than computing, where layers or stages were put in one piece."""
+    mixed = any(key.startswith("exposed_") and share > 0 for label in timeline.labels for key, share in label.parts)
+    if not mixed:
+        return ""
+    return (
+        "Slices of F and B are whole layers or stages here, the communication within them included; point at one for "
+        "its shares. With --detail kernel each kernel and collective is drawn for itself."
+    )
 
 
 def _memory(report: TrainingReport) -> dict[str, object]:

@@ -9,7 +9,9 @@ def render(name: str, summary: Mapping[str, object], reasons: Mapping[str, int])
     """The figures of a ledger (see sim/validation.py, `summary`) as text for people."""
     played, left_out = summary["rows"], sum(reasons.values())
     lines = [f"{name}: {played} rows played, {left_out} left out", ""]
-    campaigns, memory = summary["campaigns"], summary["memory"]
+    campaigns, memory, results = summary["campaigns"], summary["memory"], summary["results"]
+    assert isinstance(results, list)
+    lines += _rows(results)
     assert isinstance(campaigns, Mapping)
     assert isinstance(memory, Mapping)
     if campaigns:
@@ -21,6 +23,22 @@ def render(name: str, summary: Mapping[str, object], reasons: Mapping[str, int])
     lines += _counted("Said in the table and played otherwise, by rows:", otherwise)
     lines += _counted("Left out:", reasons)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _rows(results: Sequence[Mapping[str, object]]) -> list[str]:
+    """Every row with its times, and with its peaks of memory where the table has some; the bad ones too."""
+    timed = [one for one in results if one["error"] is not None]
+    weighed = [one for one in results if one["memory_error"] is not None]
+    width = max((len(str(one["row"])) for one in results), default=0)
+    lines = [f"{'row':<{width}}    measured   predicted    error"] if results else []
+    lines += [_row(one, "measured_s", "predicted_s", "error", "s", width) for one in timed]
+    lines += [_row(one, "measured_gib", "predicted_gib", "memory_error", "GiB", width) for one in weighed]
+    return [*lines, ""] if results else []
+
+
+def _row(one: Mapping[str, object], measured: str, predicted: str, error: str, unit: str, width: int) -> str:
+    amounts = "".join(f"  {f'{one[key]:.4g} {unit}':>10}" for key in (measured, predicted))
+    return f"{one['row']:<{width}}{amounts}  {_signed(one[error]):>7}"
 
 
 def _table(rows: Sequence[tuple[str, Mapping[str, object]]]) -> list[str]:

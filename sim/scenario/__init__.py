@@ -20,6 +20,7 @@ from sim.scenario.schema import ScenarioFile, refuse_sweeps
 from sim.scenario.written import command as command
 from sim.scenario.written import described as described
 from sim.scenario.written import dump as dump
+from sim.scenario.written import portable as portable
 from sim.workload import TrainingRun, TrainingStep
 from topologies.document import Document, InputError, Value, read, validate
 

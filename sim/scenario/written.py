@@ -44,6 +44,24 @@ def dump(scenario: Scenario, folder: Path) -> str:
     return "".join(f"{name}: {_flow(value)}\n" for name, value in fields.items())
 
 
+def portable(scenario: Scenario, folder: Path) -> tuple[Scenario, dict[str, Path]]:
+    """The scenario with copies of the user's files in `folder`, so that it can be sent on, and what to copy.
+
+    The latter by the place within the folder; a file keeps the name of its own folder: a model may be called after it.
+    """
+    copies: dict[str, Path] = {}
+    moved: dict[str, Value] = {}
+    for noun, reference in zip(_BY_ITS_OWN, (scenario.model_reference, scenario.cluster_reference), strict=True):
+        name = name_in(reference)
+        moved[noun] = reference
+        if name is not None and is_file(name):
+            place = f"inputs/{noun}/{Path(name).resolve().parent.name}/{Path(name).name}"
+            copies[place] = Path(name)
+            moved[noun] = _renamed(reference, str(folder / place))
+    found = dataclasses.replace(scenario, model_reference=moved["model"], cluster_reference=moved["cluster"])
+    return found, copies
+
+
 def command(scenario: Scenario, detail: str) -> str:
     """The command line that gives the result of this scenario again."""
     fields = described(scenario)
@@ -89,8 +107,11 @@ def _seen_from(folder: Path, reference: Value) -> Value:
     name = name_in(reference)
     if name is None or not is_file(name) or Path(name).is_absolute():
         return reference
-    path = as_file(os.path.relpath(name, folder))
-    return {**reference, "name": path} if isinstance(reference, dict) else path
+    return _renamed(reference, as_file(os.path.relpath(name, folder)))
+
+
+def _renamed(reference: Value, name: str) -> Value:
+    return {**reference, "name": name} if isinstance(reference, dict) else name
 
 
 def _flow(value: Value) -> str:

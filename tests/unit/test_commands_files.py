@@ -122,9 +122,7 @@ def test_a_scenario_file_says_the_same_as_flags(shardsim: Shardsim, folder: Path
 
 def test_the_scenario_that_is_written_gives_the_same_bytes_again(shardsim: Shardsim, folder: Path) -> None:
     """In every file, the picture of the command in manifest and page included; only the inputs are others."""
-    (folder / "models").mkdir()
-    (folder / "models/my model.yaml").write_text(MODEL)
-    for arguments in (STEP, ("llama3-8b", "dgx-h100", "--gpus", "8"), ("models/my model.yaml", *STEP[1:])):
+    for arguments in (STEP, ("llama3-8b", "dgx-h100", "--gpus", "8")):
         assert shardsim("train", *arguments, "--out", "runs/first").code == 0
         assert shardsim("train", "runs/first/scenario.yaml", "--out", "runs/second").code == 0
         names = sorted(path.name for path in Path("runs/first").iterdir())
@@ -135,6 +133,27 @@ def test_the_scenario_that_is_written_gives_the_same_bytes_again(shardsim: Shard
         assert "runs/first/scenario.yaml" in inputs[1].pop("inputs_sha256")
         assert "runs/first/scenario.yaml" not in inputs[0].pop("inputs_sha256")
         assert inputs[0] == inputs[1]
+
+
+def test_a_folder_can_be_sent_on_with_the_files_of_the_user_in_it(
+    shardsim: Shardsim, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere, without the user's files, its scenario gives the same numbers; a config keeps its folder's name."""
+    (folder / "my models/tiny").mkdir(parents=True)
+    (folder / "my models/tiny/config.json").write_text(json.dumps(CONFIG))
+    (folder / "c.yaml").write_text(CLUSTER)
+    assert shardsim("train", "my models/tiny/config.json", "c.yaml", "--gpus", "8", "--out", "out").code == 0
+    (folder / "elsewhere").mkdir()
+    (folder / "out").rename(folder / "elsewhere/out")
+    (folder / "c.yaml").unlink()
+    monkeypatch.chdir(folder / "elsewhere")
+    assert shardsim("train", "out/scenario.yaml", "--out", "again").code == 0
+    first, again = (json.loads(Path(run, "result.json").read_bytes()) for run in ("out", "again"))
+    told = {name: (first.pop(name), again.pop(name)) for name in ("scenario", "command")}
+    assert first == again
+    assert told["scenario"][1]["model"] == "out/inputs/model/tiny/config.json"
+    assert Path("out/timeline.json.gz").read_bytes() == Path("again/timeline.json.gz").read_bytes()
+    assert "inputs/model/tiny/config.json" in json.loads(Path("out/manifest.json").read_bytes())["sha256"]
 
 
 def test_the_manifest_knows_every_file_that_was_read(shardsim: Shardsim, folder: Path) -> None:

@@ -28,14 +28,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_five_whole_files_are_written_and_nothing_else(report: TrainingReport, tmp_path: Path) -> None:
-    paths = files.write(report, "kind: training\n", tmp_path, {})
+    paths = files.write(report, "kind: training\n", tmp_path, files.Extras())
     assert sorted(contents(tmp_path)) == sorted(path.name for path in paths) == NAMES
     assert (tmp_path / "scenario.yaml").read_text() == "kind: training\n"
     assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 def test_the_manifest_hashes_every_other_file(report: TrainingReport, tmp_path: Path) -> None:
-    files.write(report, "a: 1\n", tmp_path, {})
+    files.write(report, "a: 1\n", tmp_path, files.Extras())
     written = contents(tmp_path)
     manifest = json.loads(written.pop("manifest.json"))
     assert manifest["sha256"] == {name: hashlib.sha256(content).hexdigest() for name, content in written.items()}
@@ -46,10 +46,10 @@ def test_the_manifest_hashes_every_other_file(report: TrainingReport, tmp_path: 
 def test_the_manifest_knows_the_inputs_as_they_were_before_the_run(report: TrainingReport, tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("a: 1\n")
-    inputs = files.hashes([mine])
+    inputs = files.read([mine])
     mine.write_text("a: 2\n")
     files.make(tmp_path / "out")
-    files.write(report, "a: 1\n", tmp_path / "out", inputs)
+    files.write(report, "a: 1\n", tmp_path / "out", files.Extras(inputs=inputs))
     manifest = json.loads((tmp_path / "out/manifest.json").read_bytes())
     assert manifest["inputs_sha256"] == {str(mine): hashlib.sha256(b"a: 1\n").hexdigest()}
 
@@ -68,21 +68,21 @@ def test_nothing_is_left_of_a_file_that_could_not_be_written(
 
     monkeypatch.setattr(Path, "write_bytes", write)
     with pytest.raises(InputError, match="no space left on device; use another --out"):
-        files.write(report, "a: 1\n", tmp_path, {})
+        files.write(report, "a: 1\n", tmp_path, files.Extras())
     assert sorted(contents(tmp_path)) == ["result.json", "timeline.json.gz"]
 
 
 def test_an_input_that_is_gone_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone.yaml: cannot be read again: no such file"):
-        files.hashes([tmp_path / "gone.yaml"])
+        files.read([tmp_path / "gone.yaml"])
 
 
 def test_the_same_report_gives_the_same_bytes_over_what_was_there(report: TrainingReport, tmp_path: Path) -> None:
-    files.write(report, "a: 1\n", tmp_path, {})
+    files.write(report, "a: 1\n", tmp_path, files.Extras())
     first = contents(tmp_path)
     for name in NAMES:
         (tmp_path / name).write_text("an older run")
-    files.write(report, "a: 1\n", tmp_path, {})
+    files.write(report, "a: 1\n", tmp_path, files.Extras())
     assert contents(tmp_path) == first
 
 
@@ -98,7 +98,7 @@ def test_a_folder_that_cannot_be_is_an_input_error(report: TrainingReport, tmp_p
         with pytest.raises(InputError, match=r"cannot write to .*; use another --out"):
             files.make(tmp_path / place)
         with pytest.raises(InputError, match=r"cannot write to .*; use another --out"):
-            files.write(report, "", tmp_path / place, {})
+            files.write(report, "", tmp_path / place, files.Extras())
     assert contents(tmp_path) == {"file": b"mine"}
 
 
@@ -108,11 +108,11 @@ def test_a_disk_that_fills_up_leaves_the_older_file(
     def full(_: Path, __: bytes) -> int:
         raise OSError(28, "No space left on device")
 
-    files.write(report, "a: 1\n", tmp_path, {})
+    files.write(report, "a: 1\n", tmp_path, files.Extras())
     before = contents(tmp_path)
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InputError, match="no space left on device; use another --out"):
-        files.write(report, "a: 2\n", tmp_path, {})
+        files.write(report, "a: 2\n", tmp_path, files.Extras())
     assert contents(tmp_path) == before
 
 

@@ -437,3 +437,13 @@ def test_sentence_names_the_largest_loss_first():
     said = figures.sentence(report_of())
     assert said.startswith("Kernels compute for 70.0 % of each 1.234 s step; the rest is exposed tensor-parallel")
     assert "cp" not in said
+
+
+def test_a_timeline_of_whole_layers_says_what_its_slices_hold():
+    said = "the communication within them included"
+    whole = report_of()
+    plain = tuple(replace(label, parts=()) for label in whole.timeline.labels)
+    piece = Label(name="layer forward", category="compute", parts=(("compute", 0.7), ("exposed_tp", 0.3)))
+    for labels, told in ((plain, False), ((*plain, piece), True)):
+        page = html.render(replace(whole, timeline=replace(whole.timeline, labels=labels)))
+        assert (said in page) is told

@@ -51,6 +51,7 @@
     const full = data.end || data.duration || 1;
     const view = { from: 0, to: full };
     const size = { width: 0, height: 0, gutter: 0, ratio: 1 };
+    const names = Math.max(...data.tracks.map((track) => `rank ${track.rank}`.length));
     const fingers = new Map();
     const shares = new Float64Array(kinds.length), edges = new Float64Array(kinds.length);
     const held = { x: 0, y: 0, width: 0, edges: new Float64Array(kinds.length) };
@@ -93,7 +94,7 @@
     function resize() {
       size.width = Math.max(scroller.clientWidth, 1);
       size.height = Math.min(rows.height + AXIS, TALLEST);
-      size.gutter = size.width < 560 ? 58 : 118;
+      size.gutter = size.width < 560 ? Math.max(58, names * 6.6 + 12) : 118;
       scroller.style.height = size.height + "px";
       parts.space.style.height = rows.height + AXIS + "px";
       canvas.style.height = size.height + "px";
