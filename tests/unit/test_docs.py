@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from sim import cli, run_scenario, scenario
+import topologies
+from sim import cli, models, run_scenario, scenario
 from topologies.document import Value
+from topologies.quantity import GIGA
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -94,6 +96,15 @@ def test_an_example_says_the_whole_plan_and_fits(example: str) -> None:
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_says_how_to_run_itself(example: str) -> None:
     assert f"shardsim train examples/{example}" in (ROOT / "examples" / example).read_text(encoding="utf-8")
+
+
+def test_the_example_models_and_clusters_are_what_they_say() -> None:
+    clusters = [topologies.load(path) for path in sorted((ROOT / "examples/clusters").iterdir())]
+    assert [cluster.num_gpus for cluster in clusters] == [32, 128]
+    (model,) = [models.load(path) for path in (ROOT / "examples/models").iterdir()]
+    said = (ROOT / "examples/models/small-moe.yaml").read_text(encoding="utf-8")
+    counts = models.num_parameters(model) / GIGA, models.active_parameters(model) / GIGA
+    assert "of {:.1f} B parameters, of which a token meets {:.1f} B".format(*counts) in said
 
 
 def published(row: str) -> dict[str, str]:
