@@ -21,6 +21,11 @@ FRAMEWORKS = {"megatron-lm": "megatron-lm", "deepspeed-megatron": "megatron-lm"}
 """Which profile stands for a framework; any other software is taken as the default one."""
 
 RACK, WHOLE_RACK = 64, 72
+_PLAYED: Mapping[str, tuple[str, ...]] = {"sharding": ("none", "zero1"), "precision": ("bf16", "fp16")}
+_LATER: Mapping[str, tuple[str, ...]] = {
+    "sharding": ("zero2", "zero3", "hsdp"),
+    "precision": ("fp8", "mxfp8", "nvfp4", "fp32", "tf32", "int8"),
+}
 _SUFFIXES = ("-tokendrop", "-nomtp")
 _BATCH = {"global": "global_batch", "micro": "micro_batch", "seq_len": "seq_len"}
 _ACTIVATIONS = {True: "swiglu", False: "gelu"}
@@ -108,9 +113,7 @@ def _empty(row: Row) -> Iterator[str]:
 
 def _refusals(row: Row) -> Iterator[str]:
     """Why the row cannot be played, most telling reason first."""
-    precision, sharding = cell(row, "precision"), cell(row, "sharding") or "none"
-    if sharding not in ("none", "zero1"):
-        yield f"sharding {sharding} is not supported yet"
+    yield from _words(row, "sharding")
     if _count(row, "cp", 1) > 1:
         yield "context parallelism (cp > 1) is not supported yet"
     if _count(row, "ep", 1) > 1:
@@ -118,12 +121,21 @@ def _refusals(row: Row) -> Iterator[str]:
     tp, etp = (cell(row, axis) or "1" for axis in ("tp", "etp"))
     if cell(row, "experts") and cell(row, "etp") and etp != tp:
         yield f"experts cut over other GPUs than layers (etp = {etp}, tp = {tp}) is not supported yet"
-    if precision not in ("bf16", "fp16"):
-        yield f"precision {precision} is not supported yet"
+    yield from _words(row, "precision")
     if cell(row, "sharding_group"):
         yield "sharding inside a part of the replicas is not supported yet"
     if cell(row, "model").endswith("-tokendrop"):
         yield "dropping tokens at an expert's capacity is not supported yet"
+
+
+def _words(row: Row, column: str) -> Iterator[str]:
+    """Why a word cannot be played: it comes later, or nobody knows it."""
+    word, played, later = cell(row, column), _PLAYED[column], _LATER[column]
+    if word in later:
+        yield f"{column} {word} is not supported yet"
+    elif word and word not in played:
+        *others, last = (*played, *later)
+        yield f"{column} {word!r} is not known; use {', '.join(others)} or {last}"
 
 
 def _model(row: Row) -> Value:

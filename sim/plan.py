@@ -20,7 +20,7 @@ Schedule = Literal["gpipe", "1f1b", "interleaved"]
 Zero = Literal[0, 1]
 Axis = Literal["tp", "dp", "pp", "embedding"]
 
-_LARGEST = 10_000_000
+_LARGEST, _LONGEST = 10_000_000, 100_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,8 +164,9 @@ def _listed(numbers: list[int], shown: int = 8) -> str:
 def _absurd(plan: Plan, seq_len: int) -> Iterator[str]:
     named = {field.name: getattr(plan, field.name) for field in fields(plan)} | {"seq_len": seq_len}
     for name in ("tp", "pp", "vpp", "dp", "micro_batch", "global_batch", "seq_len"):
-        if not 1 <= named[name] <= _LARGEST:
-            yield f"{name}={named[name]} is not possible; use a whole number from 1 to {_LARGEST:,}"
+        most = _LONGEST if name == "seq_len" else _LARGEST
+        if not 1 <= named[name] <= most:
+            yield f"{name}={named[name]} is not possible; use a whole number from 1 to {most:,}"
     if plan.zero not in (0, 1):
         yield f"zero={plan.zero} is not supported yet; use 0 or 1"
 

@@ -74,9 +74,17 @@ def _listed(gpu: Gpu, *, is_reserved: bool) -> tuple[float | None, str]:
     price, kind = prices.price(gpu.name), "reserved" if is_reserved else "on demand"
     dollars = None if price is None else price.reserved if is_reserved else price.on_demand
     if price is None or dollars is None:
-        return None, f"No price of {gpu.name} {kind} is known; --price 2.50 gives one."
+        return None, f"No price of {gpu.name} {kind} is known{_other(price)}; --price 2.50 gives one."
     said = f"Price of {gpu.name} {kind}: {_dollars(dollars)} per GPU-hour"
     return dollars, f"{said} ({price.source}, {price.date})."
+
+
+def _other(price: prices.Price | None) -> str:
+    """The price that is listed where the one that was asked for is not."""
+    for kind, dollars in () if price is None else (("on-demand", price.on_demand), ("reserved", price.reserved)):
+        if dollars is not None:
+            return f", only one {kind.replace('-', ' ')}: {_dollars(dollars)} per GPU-hour (--price {kind})"
+    return ""
 
 
 def _note_on_tokens(run: TrainingRun) -> str:

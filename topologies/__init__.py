@@ -4,11 +4,12 @@ A data sheet says what a part could do, its `achievable` block what published me
 frozen value (see hardware.py). Importing this package reads nothing; a sheet is read when asked for.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
 from topologies.catalogue import Family, aliases, named, names, sheet
-from topologies.document import InputError, read
+from topologies.document import InputError, Value, read
 from topologies.hardware import Cluster, Pool
 from topologies.networks import build, network
 from topologies.parts import cluster_in, gpu, link
@@ -18,17 +19,39 @@ __all__ = ["Family", "aliases", "build", "gpu", "link", "load", "names", "networ
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
-def load(reference: str | Path, num_gpus: int | None = None) -> Cluster:
+def load(reference: str | Path | Mapping[str, Value], num_gpus: int | None = None) -> Cluster:
     """The cluster of that name or in that file; with `num_gpus` only as many whole nodes as hold them.
+
+    A mapping `{name: dgx-h100, nics_per_node: 4}` takes the catalogue's entry or the file of that name, lays the fields
+    of a cluster file that it gives over it, and checks the whole as a file.
 
     Nodes are taken in their order, pool after pool. A network stays what it is: on part of a torus messages still pass
     through the nodes that are left out, as they do for a job on part of a machine.
 
     Raises InputError for an unknown name, a file that is not a cluster, and for more GPUs than there are.
     """
-    is_path = isinstance(reference, Path) or "/" in reference or reference.lower().endswith(_SUFFIXES)
-    cluster = _from_file(Path(reference)) if is_path else _from_catalogue(named("clusters", str(reference)))
+    cluster = _changed(reference) if isinstance(reference, Mapping) else _whole(reference)
     return cluster if num_gpus is None else _with_gpus(cluster, num_gpus)
+
+
+def _whole(reference: str | Path) -> Cluster:
+    if _is_path(reference):
+        return _from_file(Path(reference))
+    return _from_catalogue(named("clusters", str(reference)))
+
+
+def _changed(reference: Mapping[str, Value]) -> Cluster:
+    from topologies.sheets import cluster, overlaid
+
+    name = reference.get("name")
+    if not isinstance(name, str):
+        raise InputError("cluster: name is missing, of the cluster that is changed; write for example name: dgx-h100")
+    below = read(Path(name)) if _is_path(name) else sheet("clusters", named("clusters", name))
+    return cluster(overlaid(below, reference))
+
+
+def _is_path(reference: str | Path) -> bool:
+    return isinstance(reference, Path) or "/" in reference or reference.lower().endswith(_SUFFIXES)
 
 
 def _from_file(path: Path) -> Cluster:

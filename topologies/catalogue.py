@@ -15,6 +15,7 @@ Family = Literal["clusters", "gpus", "links"]
 
 _FOLDER = Path(__file__).parent
 _NOUNS: dict[Family, str] = {"clusters": "cluster", "gpus": "GPU", "links": "link"}
+_GPU = re.compile(r"^gpu: *(\S+)", re.MULTILINE)
 _ALIASES = re.compile(r"^aliases: *\[([^\]]*)\]", re.MULTILINE)
 
 
@@ -41,10 +42,19 @@ def named(family: Family, name: str) -> str:
         return wanted
     if wanted in aliases(family):
         return aliases(family)[wanted]
+    if family == "clusters" and wanted in {*names("gpus"), *aliases("gpus")}:
+        raise InputError(_is_gpu(name.strip(), named("gpus", wanted)))
     guess = closest(wanted, [*names(family), *aliases(family)])
     listed = "`shardsim clusters` lists them" if family == "clusters" else f"known are {', '.join(names(family))}"
     fix = guess if guess and family != "clusters" else f"{guess or ';'} {listed}"
     raise InputError(f"unknown {_NOUNS[family]} {shorten(name)}{fix}")
+
+
+def _is_gpu(said: str, gpu: str) -> str:
+    """What to write in place of a GPU's name."""
+    holding = [cluster for cluster in names() if gpu in _GPU.findall(_path("clusters", cluster).read_text("utf-8"))]
+    listed = f"clusters with it: {', '.join(holding)}; or" if holding else "write"
+    return f"{said} is a GPU, not a cluster; {listed} --set 'cluster={{gpu: {gpu}, fabric: ib-ndr400x8, nodes: 2}}'"
 
 
 def sheet(family: Family, name: str) -> Document:

@@ -5,6 +5,7 @@ before anything is built, aliases and tags are refused, and nothing recurses. JS
 """
 
 import difflib
+import io
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -144,7 +145,8 @@ def read_text(path: Path, *, what: str = "YAML or JSON") -> str:
     """
     try:
         regular = not path.is_fifo()
-        content = _first_bytes(path) if regular else b""
+        with path.open("rb") if regular else io.BytesIO() as file:
+            content = file.read(MAX_NBYTES + 1)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except IsADirectoryError:
@@ -163,11 +165,6 @@ def read_text(path: Path, *, what: str = "YAML or JSON") -> str:
     if "\0" in text:
         raise InputError(f"{path.name}: binary data, not text; write {what}")
     return text
-
-
-def _first_bytes(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_NBYTES + 1)
 
 
 def _events(text: str, name: str) -> "Iterator[Event]":

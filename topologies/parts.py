@@ -17,8 +17,18 @@ Fields = dict[str, Value]
 # The scale-up links of these kinds are single wires from GPU to GPU; all other kinds lead to a switch.
 _MESHES = ("infinity-fabric", "gaudi")
 _BRIDGE = "nvlink-bridge"
-_WAYS: Mapping[str, Layout] = {"nvlink": "nvswitch", "mesh": "mesh", "pcie": "pcie"}
-_WIRINGS: Mapping[str, Wiring] = {word: word for word in ("rail-optimised", "fat-tree", "torus")}
+WAYS: Mapping[str, Layout] = {"nvlink": "nvswitch", "mesh": "mesh", "pcie": "pcie"}
+WIRINGS: Mapping[str, Wiring] = {
+    "rail-optimised": "rail-optimised",
+    "rail-optimized": "rail-optimised",
+    "rail_optimised": "rail-optimised",
+    "rail_optimized": "rail-optimised",
+    "fat-tree": "fat-tree",
+    "fat_tree": "fat-tree",
+    "fattree": "fat-tree",
+    "torus": "torus",
+}
+"""Every spelling of a wiring that is read."""
 
 
 @lru_cache
@@ -89,13 +99,13 @@ def _node(document: Document, at: Location, fields: Fields) -> Node:
 
 def _way(document: Document, at: Location, fields: Fields, gpu: Gpu) -> tuple[Layout, Link]:
     """The layout and the link of the one way that is given, else of the GPU's own."""
-    given = [field for field in _WAYS if fields.get(field) is not None]
+    given = [field for field in WAYS if fields.get(field) is not None]
     if len(given) > 1:
         raise error_at(document, (*at, given[1]), f"{given[0]} is given too; the GPUs of a node are joined in one way")
     for field in given:
         scale_up = _link_part(document, (*at, field), fields[field])
         assert scale_up is not None
-        return _WAYS[field], scale_up
+        return WAYS[field], scale_up
     try:
         return own_way(gpu)
     except InputError as error:
@@ -126,7 +136,7 @@ def _network(fields: Fields) -> Network:
     torus = fields.get("torus") or []
     assert isinstance(torus, list)
     return Network(
-        wiring=_WIRINGS[_text(fields.get("wiring", "rail-optimised"))],
+        wiring=WIRINGS[_text(fields.get("wiring", "rail-optimised"))],
         oversubscription=_number(fields.get("oversubscription", 1.0)),
         nodes_per_leaf=_count(fields.get("nodes_per_leaf", 0)),
         torus=tuple(_count(size) for size in torus),

@@ -4,12 +4,14 @@ Figures are text with a unit, and `sources` says for each figure where it was re
 the part's Fit, which start from published fractions (origin "datasheet") until a calibration lies over them.
 """
 
+from collections.abc import Mapping
+from math import prod
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
 from topologies import catalogue, parts
-from topologies.document import Document, Value, error_at, validate
+from topologies.document import Document, InputError, Value, error_at, validate
 from topologies.hardware import Cluster, Gpu, Link, Wiring
 from topologies.quantity import Unit, example, parse, pattern
 from topologies.wiring import problems
@@ -34,6 +36,7 @@ Fraction = Annotated[float, Field(ge=0.001, le=1)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 CountOrNone = Annotated[int, Field(ge=0, le=100_000)]
 Name = Annotated[str, Field(min_length=1, max_length=80)]
+WiringWord = Annotated[Wiring, BeforeValidator(lambda word: parts.WIRINGS.get(word, word))]
 Precision = Literal["fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "fp6", "fp4", "int8", "int4"]
 
 Title = Annotated[Name, Field(description="What it is called in results.")]
@@ -41,8 +44,10 @@ Aliases = Annotated[list[Name], Field(description="Other spellings of the name."
 Sources = Annotated[dict[str, str], Field(description="For each figure, by its field's name, where it was read.")]
 
 _CONFIG = ConfigDict(extra="forbid", frozen=True, strict=True)
+_TREE = ("gpus_per_switch", "sockets", "socket_link", "bridge")
+_LEAVES = ("oversubscription", "nodes_per_leaf")
 # The names of links that a field may well hold begin like this.
-_LINKS = {
+LINKS = {
     "nvlink": ("nvlink",),
     "mesh": ("infinity-fabric", "gaudi", "nvlink"),
     "pcie": ("pcie",),
@@ -131,7 +136,7 @@ class _NetworkSheet(BaseModel):
     model_config = _CONFIG
     name: Title
     aliases: Aliases = []
-    wiring: Wiring = Field(default="rail-optimised", description="How the NICs are joined.")
+    wiring: WiringWord = Field(default="rail-optimised", description="How the NICs are joined.")
     oversubscription: float = Field(default=1.0, ge=1, le=1000, description="Bandwidth below a leaf, of that above it.")
     nodes_per_leaf: CountOrNone = Field(default=0, description="Nodes below one leaf switch; 0 is one leaf for all.")
     torus: list[Count] = Field(
@@ -179,6 +184,50 @@ def cluster(document: Document) -> Cluster:
     return found
 
 
+def overlaid(document: Document, changes: Mapping[str, Value]) -> Document:
+    """The sheet of a cluster with other values in some fields; it keeps its own name, and is not yet checked.
+
+    What a change leaves without meaning goes: other ways inside a node, a PCIe tree, leaves where there is a torus. A
+    torus of other sizes takes as many of the nodes as it has places.
+
+    Raises InputError for a field of the nodes where these are of several kinds.
+    """
+    below = document.data
+    if not isinstance(below, dict):
+        return document
+    if "pools" in below:
+        _refuse_nodes(document.name, changes)
+    kept = {field: value for field, value in below.items() if field not in _without_meaning(changes)}
+    name = {"name": below["name"]} if "name" in below else {}
+    return Document(name=document.name, data=kept | _places(below, changes) | dict(changes) | name, lines={})
+
+
+def _refuse_nodes(name: str, changes: Mapping[str, Value]) -> None:
+    for field in NodeSheet.model_fields:
+        if field in changes:
+            raise InputError(f"{name}: {field}: the nodes are of several kinds; change it in the file, in its pools")
+
+
+def _without_meaning(changes: Mapping[str, Value]) -> set[str]:
+    """The fields of a sheet that mean nothing once others are changed."""
+    ways = [way for way in parts.WAYS if way in changes]
+    gone = {*parts.WAYS} if ways else set()
+    gone |= {*_TREE} if ways and "pcie" not in ways else set()
+    gone |= {"socket_link"} if changes.get("sockets") == 1 else set()
+    if "wiring" in changes:
+        gone |= {*_LEAVES} if changes["wiring"] == "torus" else {"torus"}
+    return gone
+
+
+def _places(below: Mapping[str, Value], changes: Mapping[str, Value]) -> dict[str, Value]:
+    """The nodes of a torus that is asked for, where there are that many."""
+    sizes, nodes = changes.get("torus"), below.get("nodes")
+    if not isinstance(sizes, list) or not isinstance(nodes, int):
+        return {}
+    places = prod(size for size in sizes if isinstance(size, int))
+    return {"nodes": places} if sizes and 0 < places <= nodes else {}
+
+
 def _refuse_both(document: Document) -> None:
     assert isinstance(document.data, dict)
     for field in NodeSheet.model_fields:
@@ -206,14 +255,14 @@ def _add_examples(made: Value) -> None:
     if not isinstance(made, dict):
         return
     for name, inner in made.items():
-        if isinstance(inner, dict) and name in ("gpu", *_LINKS) and "description" in inner:
-            inner["examples"] = [*_known(name)]
+        if isinstance(inner, dict) and name in ("gpu", *LINKS) and "description" in inner:
+            inner["examples"] = [*known(name)]
         else:
             _add_examples(inner)
 
 
-def _known(field: str) -> list[str]:
+def known(field: str) -> list[str]:
     """The names of the catalogue that a field may well hold."""
     if field == "gpu":
         return catalogue.names("gpus")
-    return [name for name in catalogue.names("links") if name.startswith(_LINKS[field])]
+    return [name for name in catalogue.names("links") if name.startswith(LINKS[field])]

@@ -10,7 +10,7 @@ _Name = Annotated[str, Field(min_length=1, max_length=100)]
 _Width = Annotated[int, Field(gt=0, le=1_000_000)]
 _Depth = Annotated[int, Field(gt=0, le=10_000)]
 _Count = Annotated[int, Field(gt=0, le=100_000)]
-_Tokens = Annotated[int, Field(gt=0, le=10_000_000)]
+_Tokens = Annotated[int, Field(gt=0, le=100_000_000)]
 _Published = Annotated[float, Field(gt=0)]
 
 

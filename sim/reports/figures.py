@@ -4,13 +4,15 @@ Model FLOPs utilisation counts the useful work, hardware FLOPs utilisation the r
 100 % is the time that kernels fall short of the peak, plus the parts of the step in which no kernel runs.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sim.reports.palette import KINDS, MEMORY, Kind, holding, part
 from sim.training import TrainingReport
 from topologies.quantity import GIB, GIGA, MEGA, TERA, seconds
 
+USED_AS_IT_IS = ("name", "nodes", "gpus_per_node")
+"""What a scenario may say of a known cluster without making it another."""
 LEAST_SHARE = 0.0005
 CENTS_BELOW = 100
 
@@ -50,9 +52,19 @@ class Holdings:
 
 
 def title(report: TrainingReport) -> str:
-    """Model, number of GPUs, cluster."""
-    gpus = report.plan.num_gpus
-    return f"{report.model.name} on {gpus} GPU{'' if gpus == 1 else 's'} of {report.cluster.name}"
+    """Model, number of GPUs, cluster; the first and the last with a word where they are not as their name says."""
+    gpus, scenario = report.plan.num_gpus, report.scenario
+    model = report.model.name + _changed(scenario.get("model"), ("name",))
+    cluster = report.cluster.name + _changed(scenario.get("cluster"), USED_AS_IT_IS)
+    return f"{model} on {gpus} GPU{'' if gpus == 1 else 's'} of {cluster}"
+
+
+def _changed(reference: object, as_it_is: Sequence[str]) -> str:
+    """' (changed)' for a known name with other fields over it."""
+    is_changed = (
+        isinstance(reference, Mapping) and "name" in reference and any(key not in as_it_is for key in reference)
+    )
+    return " (changed)" if is_changed else ""
 
 
 def warning(report: TrainingReport) -> str:

@@ -97,6 +97,7 @@ def _price(value: object) -> object:
 
 
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
+Length = Annotated[int, Field(ge=1, le=100_000_000)]
 One = Annotated[Count, AfterValidator(_only_one)]
 ModelReference = Annotated[Reference, AfterValidator(_known_model)]
 Tokens = Annotated[int | None, BeforeValidator(_tokens, json_schema_input_type=str | int | float | None)]

@@ -9,7 +9,8 @@ import topologies
 from sim import frameworks, models
 from sim.default_plan import PartialPlan
 from sim.scenario.cluster import ClusterSection, opened
-from sim.scenario.fields import Count, Dollars, ModelReference, One, Section, Text, Tokens, known, not_yet
+from sim.scenario.fields import Count, Dollars, Length, ModelReference, One, Section, Text, Tokens, known, not_yet
+from topologies import sheets
 from topologies.document import Document, InputError, Value, error_at
 
 
@@ -45,7 +46,7 @@ class BatchSection(Section):
     """Sequences per step; about 4 million tokens where it is not said."""
     micro: Count | None = None
     """Sequences per microbatch; 1 where it is not said."""
-    seq_len: Count | None = None
+    seq_len: Length | None = None
     """Tokens per sequence; the model's own length where it is not said."""
 
 
@@ -93,7 +94,8 @@ def schema() -> dict[str, JsonValue]:
     sections = made["$defs"]
     assert isinstance(sections, dict)
     _add_examples(made, {"model": models.names(), "cluster": topologies.names(), "framework": frameworks.names()})
-    _add_examples(sections["ClusterSection"], {"name": topologies.names(), "gpu": topologies.names("gpus")})
+    links = {field: sheets.known(field) for field in sheets.LINKS}
+    _add_examples(sections["ClusterSection"], {"name": topologies.names(), "gpu": topologies.names("gpus"), **links})
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
 
 

@@ -32,10 +32,10 @@ BREAKDOWN = {
         ("--set plan.tp=4 --set plan.tp=2", "--set plan.tp=4 and --set plan.tp=2 say different things"),
         ("--set model=gpt-1t", "'llama3-70b' and --set model=gpt-1t say different things of model.name"),
         (
-            '--set cluster={"gpu":"h100","name":"dgx-h100"}',
-            "cluster: write name: CLUSTER, or gpu: GPU with fabric and nodes, and not both",
+            '--set cluster={"gpu":"h100","wiring":"torus"}',
+            "cluster: wiring goes with name: CLUSTER; with gpu write fabric, gpus_per_node and nodes",
         ),
-        ("--set cluster.fabric=ib-ndr400x8", "fabric goes with gpu; a cluster by name has its own"),
+        ("--set cluster.fabric=ib-ndr400x8", "fabric goes with gpu in place of a name; with a name write nic and"),
         ("--set cluster.gpus_per_node=9", "cluster.gpus_per_node=9, but a node of dgx-h100 has 8"),
         ("--set model.num_layers=none", "model: num_layers: must be a whole number, got 'none'"),
         ("--tokens none", "tokens: 'none' is not a number of things; write for example 300B or 15T"),

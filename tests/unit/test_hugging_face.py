@@ -684,3 +684,15 @@ def test_a_number_in_a_section_is_named_with_it(tmp_path: Path) -> None:
     text: dict[str, Value] = {"model_type": "gemma3_text", "hidden_size": 2560}
     with pytest.raises(InputError, match=r"config\.json:3: text_config\.num_hidden_layers: this field is missing"):
         models.load(written(tmp_path, {"model_type": "gemma3", "text_config": text}))
+
+
+def test_a_length_of_ten_million_tokens_is_read(tmp_path: Path) -> None:
+    """Llama 4 Scout says 10,485,760; more than a hundred million is a slip."""
+    scout = LLAMA31_8B | {"max_position_embeddings": 10_485_760}
+    assert models.load(written(tmp_path, without(scout, "rope_scaling"))).max_seq_len == 10_485_760
+    assert models.load({"name": "llama3-8b", "max_seq_len": 10_485_760}).max_seq_len == 10_485_760
+    slip = without(scout, "rope_scaling") | {"max_position_embeddings": 100_000_001}
+    with pytest.raises(InputError, match=r"max_position_embeddings: should be a whole number from 0 to 100,000,000"):
+        models.load(written(tmp_path, slip))
+    with pytest.raises(InputError, match="max_seq_len: must be 100,000,000 or less"):
+        models.load({"name": "llama3-8b", "max_seq_len": 100_000_001})

@@ -74,6 +74,15 @@ def test_where_no_price_is_known_the_note_says_what_to_write() -> None:
     assert (found, note) == (None, f"No price of {unknown} on demand is known; --price 2.50 gives one.")
 
 
+def test_where_only_the_other_price_is_listed_the_note_says_it() -> None:
+    listed = prices.price("b300-sxm")
+    assert listed is not None
+    assert listed.reserved is None
+    found, note = price.hourly(TrainingRun(price="reserved"), topologies.load("dgx-b300"), 8)
+    only = f"only one on demand: ${listed.on_demand:.2f} per GPU-hour (--price on-demand)"
+    assert (found, note) == (None, f"No price of b300-sxm reserved is known, {only}; --price 2.50 gives one.")
+
+
 def test_mixed_gpus_cost_their_mean() -> None:
     """8 A100 and the first 24 of many H100: (8 a + 24 h) / 32."""
     a100, h100 = topologies.load("dgx-a100", 8), topologies.load("dgx-h100", 64)

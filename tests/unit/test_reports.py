@@ -447,3 +447,10 @@ def test_a_timeline_of_whole_layers_says_what_its_slices_hold():
     for labels, told in ((plain, False), ((*plain, piece), True)):
         page = html.render(replace(whole, timeline=replace(whole.timeline, labels=labels)))
         assert (said in page) is told
+
+
+def test_the_title_says_that_a_known_cluster_or_model_was_changed():
+    part = report_of(scenario={"model": "gpt-1t", "cluster": {"name": "dgx-a100", "nodes": 2}})
+    assert figures.title(part) == "gpt-1t on 16 GPUs of dgx-a100"
+    other = report_of(scenario={"model": {"name": "gpt-1t", "num_layers": 8}, "cluster": {"name": "a", "nic": "b"}})
+    assert figures.title(other) == "gpt-1t (changed) on 16 GPUs of dgx-a100 (changed)"

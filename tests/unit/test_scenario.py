@@ -1,15 +1,19 @@
 """A scenario says the same in a file, in flags and in --set; what it cannot say is refused at its line."""
 
+import dataclasses
 import shlex
 from pathlib import Path
 
 import pytest
 
+import topologies
 from sim import scenario
 from sim.default_plan import PartialPlan
+from sim.scenario.overrides import FLAGS as PATHS
 from sim.scenario.schema import schema
 from sim.workload import TrainingRun
 from topologies.document import InputError, Value, parse
+from topologies.sheets import ClusterSheet
 
 TEXT = """\
 kind: training
@@ -107,23 +111,31 @@ def test_a_dumped_scenario_reads_back(path: Path, flags: dict[str, Value]) -> No
     assert scenario.load(path) == said
 
 
+NIC = "{name: mine, bandwidth: 300 Gb/s, latency: 3 us, achievable: {bandwidth_efficiency: 0.9, launch_latency: 8 us}}"
 SETS = (
     ["model.num_layers=16", "model.vocab=128000", "cluster.nodes=4"],
     ["cluster={gpu: h100-80gb-sxm, fabric: ib-ndr400x8, nodes: 2}"],
     ["model={name: mine, num_layers: 2, hidden: 64, num_heads: 4, ffn: 128, vocab: 100, max_seq_len: 32}"],
     ["cluster={name: dgx-h100, gpus_per_node: 4}", "tokens=15T", "price=2.5"],
     ["price=reserved", "tokens=1.25e12"],
+    ["cluster={name: dgx-h100, nics_per_node: 4, oversubscription: 2, nodes_per_leaf: 16, nic: ib-hdr200}"],
+    ["cluster.nics_per_node=4", "cluster.nodes=8", "cluster.gpu=h200", "cluster.wiring=fat_tree"],
+    ["cluster.wiring=torus", "cluster.torus=[2, 2, 2]", f"cluster.nic={NIC}"],
+    ["batch.seq_len=10485760"],
 )
 
 
 @pytest.mark.parametrize("sets", SETS)
 def test_all_that_can_be_said_reads_back_from_file_and_from_the_command(path: Path, sets: list[str]) -> None:
     """The command's words are MODEL, CLUSTER unless it is put together, flags and --set."""
-    flags = {name: value for name, value in FLAGS.items() if not any(text.startswith(f"{name}=") for text in sets)}
+    set_too = {text.partition("=")[0] for text in sets}
+    flags = {name: value for name, value in FLAGS.items() if PATHS[name] not in set_too}
     said = scenario.from_flags(flags, sets)
     path.write_text(scenario.dump(said, path.parent))
     assert scenario.load(path) == said
+    assert scenario.dump(scenario.load(path), path.parent) == path.read_text()
     assert said_by(scenario.command(said, "layer")) == said
+    assert scenario.command(said_by(scenario.command(said, "layer")), "layer") == scenario.command(said, "layer")
 
 
 def said_by(command: str) -> scenario.Scenario:
@@ -199,6 +211,75 @@ def test_a_node_in_part_keeps_the_nics_that_serve_its_gpus(path: Path) -> None:
     path.write_text("kind: training\nmodel: llama3-8b\ncluster: {name: dgx-h100, gpus_per_node: 4}\ngpus: 6\n")
     cluster = scenario.load(path).cluster
     assert (cluster.num_nodes, cluster.node.num_gpus, cluster.node.num_nics) == (2, 4, 4)
+
+
+def test_a_cluster_is_changed_field_by_field(path: Path) -> None:
+    """Said in the file or by --set; a half of a node has half of the four NICs that the whole is given."""
+    sets = [
+        "cluster.nics_per_node=4",
+        "cluster.nic=ib-hdr200",
+        "cluster.oversubscription=2",
+        "cluster.nodes_per_leaf=16",
+    ]
+    said = scenario.load(path, sets=sets)
+    text = "{name: dgx-h100, nics_per_node: 4, oversubscription: 2, nodes_per_leaf: 16, nic: ib-hdr200}"
+    assert scenario.load(rewritten(path, "dgx-h100 ", f"{text} ")) == said
+    assert said.cluster.node.nic == topologies.link("ib-hdr200")
+    assert (said.cluster.name, said.cluster.num_nodes, said.cluster.node.num_nics) == ("dgx-h100", 8, 4)
+    assert (said.cluster.network.oversubscription, said.cluster.network.nodes_per_leaf) == (2.0, 16)
+    half = scenario.load(path, sets=["cluster.gpus_per_node=4"]).cluster
+    assert (half.node.num_gpus, half.node.num_nics, half.num_nodes) == (4, 2, 16)
+
+
+def test_another_gpu_in_a_node_keeps_the_rest_of_it(path: Path) -> None:
+    node, whole = scenario.load(path, sets=["cluster.gpu=h200"]).cluster.node, topologies.load("dgx-h100").node
+    assert node == dataclasses.replace(whole, gpu=topologies.gpu("h200"))
+
+
+def test_the_schema_of_a_cluster_knows_all_that_may_be_changed() -> None:
+    """Fields of a cluster file but its title and where its figures were read."""
+    fields = schema()["$defs"]["ClusterSection"]["properties"]  # type: ignore[index,call-overload]
+    assert set(fields) == {*ClusterSheet.model_fields, "fabric"} - {"aliases", "sources"}  # type: ignore[arg-type]
+    assert "ib-hdr200" in fields["nic"]["examples"]  # type: ignore[index,call-overload,operator]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "message"),
+    [
+        ("{name: dgx-h100, nics_per_node: -1}", "step.yaml:3: cluster.nics_per_node: must be 0 or more, got -1"),
+        ("{name: dgx-h100, nics_per_node: 0}", "step.yaml:3: cluster: nics_per_node: this field is missing: how many"),
+        ("{name: dgx-h100, nic: ib-hdr20}", "step.yaml:3: cluster.nic: unknown link 'ib-hdr20'; did you mean"),
+        ("{name: dgx-h100, nic: {name: x}}", "step.yaml:3: cluster: nic.bandwidth: this field is missing; add it"),
+        ("{name: dgx-h100, gpu: h900}", "step.yaml:3: cluster.gpu: unknown GPU 'h900'"),
+        ("{name: dgx-h100, wiring: mesh}", "step.yaml:3: cluster.wiring: must be 'rail-optimised', 'fat-tree' or"),
+        ("{name: dgx-h100, wiring: torus}", "step.yaml:3: cluster: torus: nothing is not 4096 nodes"),
+        ("{name: boxes-2x2, wiring: torus, torus: [2, 2]}", "step.yaml:3: cluster: torus: 2 x 2 is not 2 nodes"),
+        ("{name: dgx-h100, nodes: 4097}", "step.yaml: gpus=.*: dgx-h100 has 32768"),
+        ("{name: dgx-h100, fabric: roce-200x8}", "cluster: fabric goes with gpu .* write nic and nics_per_node"),
+        (
+            "{gpu: h100, oversubscription: 2}",
+            "cluster: oversubscription goes with name: CLUSTER; with gpu write fabric",
+        ),
+        ("{gpu: {name: mine}, nodes: 1}", "cluster: a GPU that is written out goes with name: CLUSTER"),
+        ("{nodes: 2}", "cluster: write name: CLUSTER, or gpu: GPU with fabric and nodes"),
+        ("h100", r"step.yaml:3: cluster: h100 is a GPU, not a cluster; clusters with it: aws-p5, azure-ndv5, dgx-h100"),
+    ],
+)
+def test_a_cluster_that_cannot_be_is_refused_by_its_field(path: Path, cluster: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        scenario.load(rewritten(path, "dgx-h100 ", f"{cluster} ").rename(path))
+
+
+def test_of_mixed_nodes_only_the_network_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    box = "gpus_per_node: 8, nic: ib-ndr400, nics_per_node: 8, nodes: 2"
+    Path("mixed.yaml").write_text(f"name: mixed\npools: [{{gpu: h100, {box}}}, {{gpu: a100, {box}}}]\n")
+    flags: dict[str, Value] = {"model": "llama3-8b", "cluster": "mixed.yaml", "gpus": 32}
+    said = scenario.from_flags(flags, ["cluster.oversubscription=2", "cluster.nodes_per_leaf=2"])
+    assert (said.cluster.num_gpus, said.cluster.network.oversubscription) == (32, 2.0)
+    assert said_by(scenario.command(said, "layer")) == said
+    with pytest.raises(InputError, match="cluster: nic: the nodes are of several kinds; change it in the file, in its"):
+        scenario.from_flags(flags, ["cluster.nic=ib-hdr200"])
 
 
 def test_a_file_that_begins_with_a_dash_is_not_taken_for_an_option(

@@ -4,6 +4,7 @@ import pickle
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -335,6 +336,52 @@ def test_a_pcie_tree_that_cannot_be_is_refused(tmp_path: Path, old: str, new: st
     with pytest.raises(InputError) as caught:
         topologies.load(path)
     assert str(caught.value).startswith(message)
+
+
+def test_a_mapping_lays_fields_over_a_name_or_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(CLUSTER)
+    whole = topologies.load(path)
+    changed = topologies.load({"name": str(path), "nics_per_node": 2, "wiring": "fat-tree"})
+    node = replace(whole.node, num_nics=2)
+    network = replace(whole.network, wiring="fat-tree")
+    assert changed == replace(whole, pools=(replace(whole.pools[0], node=node),), network=network)
+    assert topologies.load({"name": "hgx-h100"}, 16) == topologies.load("dgx-h100", 16)
+    with pytest.raises(InputError, match="name is missing"):
+        topologies.load({"nics_per_node": 2})
+
+
+def test_what_a_change_leaves_without_meaning_goes(tmp_path: Path) -> None:
+    path = tmp_path / "tree.yaml"
+    path.write_text(TREE)
+    switched = topologies.load({"name": str(path), "nvlink": "nvlink4"}).node
+    assert (switched.layout, switched.num_sockets, switched.socket_link) == ("nvswitch", 1, None)
+    assert topologies.load({"name": str(path), "sockets": 1}).node.socket_link is None
+    torus = topologies.load({"name": "dgx-h100", "wiring": "torus", "torus": [4, 4, 2]})
+    assert (torus.num_nodes, torus.network.torus) == (32, (4, 4, 2))
+
+
+@pytest.mark.parametrize("wiring", ["rail-optimized", "rail_optimised", "rail_optimized", "fat_tree", "fattree"])
+def test_a_wiring_has_other_spellings(tmp_path: Path, wiring: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(CLUSTER.replace("rail-optimised", wiring))
+    assert topologies.load(path).network.wiring == ("fat-tree" if wiring.startswith("fat") else "rail-optimised")
+
+
+def test_a_gpu_in_place_of_a_cluster_is_told_with_the_clusters_that_hold_it() -> None:
+    for name, message in (
+        ("H100", "H100 is a GPU, not a cluster; clusters with it: aws-p5, azure-ndv5, dgx-h100, gcp-a3-mega; or --set"),
+        ("a10", "a10 is a GPU, not a cluster; write --set 'cluster={gpu: a10, fabric: ib-ndr400x8, nodes: 2}'"),
+    ):
+        with pytest.raises(InputError) as caught:
+            topologies.load(name)
+        assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("card", ["3090", "4090", "5090"])
+def test_a_card_is_known_by_the_name_on_its_box(card: str) -> None:
+    for spelling in (f"rtx {card}", f"GeForce RTX {card}", f"NVIDIA GeForce RTX {card}", f"rtx{card}"):
+        assert topologies.gpu(spelling).name == f"rtx-{card}"
 
 
 def test_without_a_word_on_it_gpus_are_joined_as_they_come(tmp_path: Path) -> None:

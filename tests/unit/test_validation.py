@@ -53,6 +53,8 @@ def test_a_complete_row_is_played_and_compared(tmp_path: Path) -> None:
     [
         ({"precision": "fp8"}, "precision fp8 is not supported yet"),
         ({"sharding": "zero3"}, "sharding zero3 is not supported yet"),
+        ({"sharding": "ZeRO-1"}, "sharding 'ZeRO-1' is not known; use none, zero1, zero2, zero3 or hsdp"),
+        ({"precision": "BF16"}, "precision 'BF16' is not known; use bf16, fp16, fp8, mxfp8, nvfp4, fp32, tf32 or int8"),
         ({"cp": "2"}, "context parallelism (cp > 1) is not supported yet"),
         ({"ep": "8"}, "expert parallelism (ep > 1) is not supported yet"),
         ({"gpu": "tpu-v9"}, "unknown GPU 'tpu-v9'"),

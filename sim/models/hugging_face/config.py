@@ -7,6 +7,8 @@ from typing import Final
 from topologies.document import Document, InputError, Value, error_at, shorten
 
 _MOST: Final = 10_000_000  # files come from strangers, and layers are listed
+_MOST_TOKENS: Final = 100_000_000
+_LENGTHS: Final = ("max_position_embeddings", "sliding_window")
 _OTHER_NAMES: Final = {
     "n_embd": "hidden_size",
     "n_embed": "hidden_size",
@@ -56,7 +58,7 @@ class Config:
         if value is None:
             raise self.error(key, "this field is missing; add it")
         if value == 0:
-            raise self.error(key, f"should be a whole number from 1 to {_MOST:,}, got 0")
+            raise self.error(key, f"should be a whole number from 1 to {_most(key):,}, got 0")
         return value
 
     def optional(self, key: str) -> int | None:
@@ -64,8 +66,8 @@ class Config:
         value = self.data.get(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
-            raise self.error(key, f"should be a whole number from 0 to {_MOST:,}, got {shorten(value)}")
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _most(key):
+            raise self.error(key, f"should be a whole number from 0 to {_most(key):,}, got {shorten(value)}")
         return value
 
     def flag(self, key: str) -> bool:
@@ -85,3 +87,7 @@ class Config:
         spellings = (key, *(other for other, plain in _OTHER_NAMES.items() if plain == key))
         written = [(*self.section, name) for name in spellings if (*self.section, name) in self.document.lines]
         return error_at(self.document, written[0] if written else (*self.section, key), message)
+
+
+def _most(key: str) -> int:
+    return _MOST_TOKENS if key in _LENGTHS else _MOST
