@@ -66,14 +66,13 @@ class _Running:
     Its next event is `event`; one that was scheduled before and is no longer meant finds another in its place.
     """
 
-    __slots__ = ("done", "ends", "enters", "event", "flow", "network", "promised", "remaining", "since", "speed")
+    __slots__ = ("done", "enters", "event", "flow", "network", "promised", "remaining", "since", "speed")
 
     def __init__(self, network: "Network", flow: Flow, done: Callable[[], None], now: float) -> None:
         self.network = network
         self.flow = flow
         self.done = done
         self.enters = now + flow.latency
-        self.ends = float("inf")
         self.remaining = flow.nbytes
         self.since = now
         self.speed = 0.0
@@ -83,6 +82,12 @@ class _Running:
     def left(self, now: float) -> float:
         """Bytes still to move at time `now`."""
         return max(0.0, self.remaining - self.speed * max(0.0, now - max(self.since, self.enters)))
+
+    def ends(self) -> float:
+        """When its last byte will have arrived, as things stand; never, while it still has to enter among others."""
+        if self.promised:
+            return self.since + self.flow.seconds
+        return self.since + self.remaining / self.speed if self.speed else float("inf")
 
     def on_event(self, event: Event) -> None:
         if event is not self.event:
@@ -116,7 +121,7 @@ class Network:
         if alone:
             running.promised = True
             running.speed = flow.speed
-            self._end_in(flow.seconds, running)
+            self._wake_in(flow.seconds, running)
         else:
             self._wake_in(flow.latency, running)
 
@@ -168,26 +173,24 @@ class Network:
         for running, speed in zip(moving, speeds, strict=True):
             if speed != running.speed:
                 running.remaining, running.since, running.speed = running.left(now), now, speed
-                self._end_in(running.remaining / speed, running)
+                running.promised = False
+                self._wake_in(running.remaining / speed, running)
 
     def _is_over(self, running: _Running, now: float) -> bool:
         """Whether it ends now, or so soon that it does."""
-        if running.ends > now * (1 + SAME_MOMENT):
+        ends = running.ends()
+        if ends > now * (1 + SAME_MOMENT):
             return False
-        if running.ends > now:
-            self._end_in(0.0, running)
+        if ends > now:
+            running.remaining, running.since, running.promised = 0.0, now, False
+            self._wake_in(0.0, running)
         return True
 
     def _take_back(self, running: _Running, now: float) -> None:
         """Others came while it was still in its latency: it will enter as one of them, the promised finish is void."""
         running.promised = False
         running.speed = 0.0
-        running.ends = float("inf")
         self._wake_in(running.enters - now, running)
-
-    def _end_in(self, delay: float, running: _Running) -> None:
-        running.ends = self._env.now + delay
-        self._wake_in(delay, running)
 
     def _wake_in(self, delay: float, running: _Running) -> None:
         event = running.event = Timeout(self._env, delay)
