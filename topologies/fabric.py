@@ -27,11 +27,6 @@ class Wire(NamedTuple):
     which: int = 0
 
 
-def node_of(cluster: Cluster, gpu: int) -> int:
-    """The node that holds the GPU."""
-    return cluster.node_of(gpu)
-
-
 def nic_of(node: Node) -> Link:
     """The kind of link that leads out of a node; where none does, nothing is ever sent there."""
     return node.nic or node.scale_up

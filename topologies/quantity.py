@@ -127,6 +127,11 @@ def flops(rate_of_computing: float) -> str:
     )
 
 
+def percent(fraction: float, decimals: int = 1) -> str:
+    """A fraction for people."""
+    return f"{fraction:.{decimals}%}".replace("%", " %")
+
+
 def _positive(amount: float, shown: str, noun: str) -> float:
     if not math.isfinite(amount) or amount > LARGEST:
         raise InputError(f"{shown}: absurdly large for a {noun}; check the unit")

@@ -6,7 +6,7 @@ from sim import models as catalogue
 from sim.models import Entry, Moe, Transformer, active_parameters, layer_kinds, num_parameters
 from sim.reports.tables import Row, Sheet
 from topologies.document import InputError
-from topologies.quantity import GIGA, MEGA
+from topologies.quantity import GIGA, MEGA, percent
 
 MODEL_COLUMNS = (
     "model", "parameters", "active", "layers", "hidden", "attention", "experts", "ffn", "window", "vocab", "seq len",
@@ -92,7 +92,7 @@ def _origin(entry: Entry) -> list[tuple[str, str]]:
 
 def _published(entry: Entry, parameters: float) -> tuple[str, str]:
     off = abs(num_parameters(entry.model) / parameters - 1)
-    return "published", f"{_billions(parameters)} parameters; the shapes differ from it by {off:.2%}".replace("%", " %")
+    return "published", f"{_billions(parameters)} parameters; the shapes differ from it by {percent(off, 2)}"
 
 
 def _attention_in_short(found: Transformer) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sim.reports.palette import KINDS, MEMORY, Kind, holding, part
 from sim.training import TrainingReport
 from topologies.quantity import GIB, GIGA, MEGA, TERA, seconds
+from topologies.quantity import percent as percent
 
 USED_AS_IT_IS = ("name", "nodes", "gpus_per_node")
 """What a scenario may say of a known cluster without making it another."""
@@ -201,11 +202,6 @@ def tightest(report: TrainingReport) -> tuple[float, float, float]:
     allocated, reserved = numbers(report.result, "peak_memory_gib"), numbers(report.result, "peak_reserved_gib")
     ranks = zip(allocated, reserved, report.memory_capacity_gib, strict=True)
     return max(ranks, key=lambda rank: rank[1] - rank[2], default=(0.0, 0.0, 0.0))
-
-
-def percent(fraction: float, decimals: int = 1) -> str:
-    """A fraction for people."""
-    return f"{fraction:.{decimals}%}".replace("%", " %")
 
 
 def count(amount: float) -> str:

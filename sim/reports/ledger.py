@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sim.reports.figures import percent
+from topologies.quantity import percent
 
 
 def render(name: str, summary: Mapping[str, object], reasons: Mapping[str, int]) -> str:

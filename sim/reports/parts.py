@@ -7,7 +7,7 @@ import topologies
 from sim.reports.tables import Row, Sheet
 from topologies import prices
 from topologies.hardware import Fit, Gpu, Link
-from topologies.quantity import flops, nbytes, rate, seconds
+from topologies.quantity import flops, nbytes, percent, rate, seconds
 
 GPU_COLUMNS = ("GPU", "bf16 or fp16", "memory", "bandwidth", "link", "SMs", "L2", "power", "on demand", "reserved")
 LINK_COLUMNS = ("link", "bandwidth", "reached", "step", "launch")
@@ -106,7 +106,7 @@ def _link_row(found: Link) -> Row:
     cells = (
         found.name,
         rate(found.bandwidth),
-        f"{found.fit['bandwidth_efficiency']:.1%}".replace("%", " %"),
+        percent(found.fit["bandwidth_efficiency"]),
         seconds(found.latency),
         seconds(found.fit["launch_latency"]),
     )
@@ -149,7 +149,7 @@ def _fit_words(fit: Fit) -> list[tuple[str, str]]:
 
 
 def _parameter(name: str, value: float) -> str:
-    return seconds(value) if _is_time(name) else f"{value:.1%}".replace("%", " %")
+    return seconds(value) if _is_time(name) else percent(value)
 
 
 def _is_time(parameter: str) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sim.reports.palette import KINDS, kind_of, part
 from sim.timeline import KINDS as ACTION_KINDS
 from sim.timeline import NO_ACTION, Timeline
-from topologies.quantity import nbytes, seconds
+from topologies.quantity import nbytes, percent, seconds
 
 MOST_SPANS = 100_000
 LONG = 0.1
@@ -62,7 +62,7 @@ def cut(timeline: Timeline, most: int = MOST_SPANS) -> Cut:
         return Cut(timeline=_rows(timeline, kept), end=timeline.duration, said=f"{said} spans in all.")
     kept = np.sort(kept[np.argsort(timeline.start[kept], kind="stable")[:most]])
     end = float(timeline.end[kept].max())
-    share = f"{end / timeline.duration:.1%}".replace("%", " %")
+    share = percent(end / timeline.duration)
     said = f"Shown are the first {most:,} spans of the compute streams, {share} of the step, of {total:,} spans in all."
     return Cut(timeline=_rows(timeline, kept), end=end, said=said)
 

@@ -10,7 +10,7 @@ from sim.reports.drawing import used_nodes
 from sim.reports.figures import count
 from sim.training import TrainingReport
 from topologies.hardware import Fit, Gpu, Link, Node
-from topologies.quantity import flops, nbytes, rate, seconds
+from topologies.quantity import flops, nbytes, percent, rate, seconds
 
 SHEET, PUBLISHED, ESTIMATE = "data sheet", "published figure", "estimate"
 ORIGINS = {"datasheet": PUBLISHED}
@@ -121,5 +121,5 @@ def _framework(name: str) -> Iterator[Parameter]:
 
 def _text(name: str, value: float) -> str:
     if name.endswith("efficiency"):
-        return f"{value:.1%}".replace("%", " %")
+        return percent(value)
     return seconds(value) if name.endswith("latency") else f"{value:g}"

@@ -1,7 +1,6 @@
 """The page in a real browser: drawn at once, at 1,280 and 420 pixels, light and dark, usable by key and by wheel."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,16 +11,10 @@ from sim.plan import Plan
 from sim.reports import html, slices
 from sim.timeline import Label, Timeline, Track
 
-playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 COMMAND = "shardsim train gpt-1t dgx-a100 --gpus 512 --tp 8 --pp 64 --global-batch 512 --recompute full"
 LABELS = (Label(name="bubble", category="bubble"), Label(name="layers", category="compute"))
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no Chromium at {CHROMIUM} (apt-get install chromium)"),
-]
+pytestmark = pytest.mark.browser
 
 
 def pipeline(num_ranks, num_microbatches, with_bubble=False):
@@ -74,14 +67,6 @@ class Report:
         self.rank_busy = (shares,) * num_ranks
         self.critical_path = (("F on rank 0, " + "a long name " * 12, 1.0),)
         self.notes = ("A source with an address: " + "x" * 200,)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

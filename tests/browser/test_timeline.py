@@ -2,7 +2,6 @@
 
 from collections import Counter
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 import orjson
@@ -11,9 +10,6 @@ import pytest
 from sim.reports.slices import canvas_data, cut
 from sim.timeline import Label, Timeline, Track
 
-playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 BLUE, ORANGE, PURPLE = "#0072b2", "#e69f00", "#cc79a7"
 AXIS, GUTTER = 26, 118
 LABELS = (
@@ -24,10 +20,7 @@ LABELS = (
 BUBBLE, LAYERS, GATHER = range(3)
 F, B = range(2)
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no Chromium at {CHROMIUM} (apt-get install chromium)"),
-]
+pytestmark = pytest.mark.browser
 
 
 def timeline_of(rows, num_ranks):
@@ -69,14 +62,6 @@ def kernels():
         for label, begin, end in ((LAYERS, 0, 0.75), (GATHER, 0.75, 1))
     ]
     return timeline_of([*rows, (0, BUBBLE, -1, -1, 200, 400)], 1)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import topologies
 from sim.scenario.cluster import ClusterSection
 from tests.clusters import BRIDGE, NIC, NVLINK, SLOT, SOCKETS, cluster_of, node_of
 from tests.programs import with_node
-from topologies import fabric
 from topologies.fabric import Wire, capacity, describe, link_between, loaded_route, route
 from topologies.hardware import Cluster
 
@@ -37,7 +36,7 @@ def test_a_message_to_oneself_takes_no_wire() -> None:
 
 
 def test_nodes_hold_their_gpus_in_order() -> None:
-    assert [fabric.node_of(CLUSTER, gpu) for gpu in (0, 7, 8, 31)] == [0, 0, 1, 3]
+    assert [CLUSTER.node_of(gpu) for gpu in (0, 7, 8, 31)] == [0, 0, 1, 3]
 
 
 @given(gpus, gpus)

@@ -18,7 +18,6 @@ from topologies.fabric import (
     leaves_bind,
     link_between,
     nic_of,
-    node_of,
     route,
     to_network,
     torus_route,
@@ -43,7 +42,7 @@ def members(cluster: Cluster, gpus: Sequence[int]) -> Members:
     """The group's GPUs by node, both in the group's order."""
     held: dict[int, list[int]] = {}
     for gpu in gpus:
-        held.setdefault(node_of(cluster, gpu), []).append(gpu)
+        held.setdefault(cluster.node_of(gpu), []).append(gpu)
     return held
 
 
