@@ -11,7 +11,7 @@ from topologies.fabric import Wire
 
 Category = Literal["compute", "optimizer", "host"]
 Axis = Literal["tp", "cp", "pp", "ep", "dp"]
-CollectiveOperation = Literal["all_reduce", "all_gather", "reduce_scatter"]
+CollectiveOperation = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +73,17 @@ class Activity:
 
     Where it stands for several equal ones, `loads` are those of all, and `nbytes_of_one` is the `nbytes` of one. Of
     the bytes of a collective's chain `crossing` go between nodes: by it its loads are known from others of its group.
+
+    `ceiling` is how fast it can go at most, in bytes per second of `nbytes`, however idle the wires are (a protocol,
+    too few channels). While it runs, waiting for the last member included, its kernel holds `num_sms` SMs of each.
     """
 
     latency: float
     loads: tuple[tuple[Wire, float], ...]
     nbytes_of_one: float | None = None
     crossing: float = 1.0
+    ceiling: float = float("inf")
+    num_sms: int = 0
 
     @property
     def nbytes(self) -> float:

@@ -22,11 +22,22 @@ Wiring = Literal["rail-optimised", "fat-tree", "torus"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """The parameters of one part's cost functions, what they rest on, and where each was read."""
+    """The parameters of one part's cost functions, what they rest on, and where each was read.
+
+    A fit that `calibrate` made says also how well it holds: `spread` are the 10th and 90th percentile of
+    ln(measured / predicted) over points that were left out (None where nobody measured), `half_widths` are those of
+    the parameters' 80 % intervals, `domain` is the smallest and largest of each input that was measured, `part` the
+    part that was measured, which may be another than the one that bears the fit.
+    """
 
     values: Mapping[str, float] = field(hash=False)
     sources: Mapping[str, str] = field(hash=False)
     origin: Origin = "datasheet"
+    spread: tuple[float, float] | None = None
+    half_widths: Mapping[str, float] = field(default_factory=dict, hash=False)
+    domain: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
+    num_points: int = 0
+    part: str = ""
 
     def __getitem__(self, parameter: str) -> float:
         return self.values[parameter]
@@ -36,6 +47,7 @@ class Fit:
 class Gpu:
     """One accelerator. `peak_flops` maps a precision (fp16, bf16, ...) to dense FLOP/s.
 
+    `fit` holds what its data sheet says to be achievable, `fits` by operation ("gemm bf16") what measurements say.
     `num_sms` counts SMs, or CUs. `nvlink` and `pcie` name the links that it comes with in the catalogue (NVLink, or
     the maker's own scale-up link; None where it has none).
     """
@@ -48,6 +60,7 @@ class Gpu:
     l2_nbytes: float
     power_limit: float
     fit: Fit
+    fits: Mapping[str, Fit] = field(default_factory=dict, hash=False)
     nvlink: str | None = None
     pcie: str | None = None
 
@@ -56,6 +69,7 @@ class Gpu:
 class Link:
     """One kind of wire: bytes per second in one direction (per GPU for NVLink and PCIe, per NIC for a network).
 
+    `fit` holds what its data sheet says to be achievable, `fits` by operation ("nccl") what measurements say.
     `num_peers` is to how many others it is dealt where it makes a mesh, used or not; 0 is as many as there are.
     """
 
@@ -63,6 +77,7 @@ class Link:
     bandwidth: float
     latency: float
     fit: Fit
+    fits: Mapping[str, Fit] = field(default_factory=dict, hash=False)
     num_peers: int = 0
 
     @property

@@ -7,8 +7,9 @@ What does not say how the GPUs of a node are joined gets the GPU's own way: NVLi
 from collections.abc import Mapping
 from functools import lru_cache
 
-from topologies.catalogue import named, sheet
+from topologies.catalogue import named, names, sheet
 from topologies.document import Document, InputError, Location, Value, error_at
+from topologies.fits import link_with_fits, shipped, with_fits
 from topologies.hardware import Cluster, Fit, Gpu, Layout, Link, Network, Node, Pool, Wiring
 from topologies.quantity import parse
 
@@ -144,6 +145,18 @@ def _network(fields: Fields) -> Network:
 
 
 def _gpu(fields: Fields, origin: str) -> Gpu:
+    """What the sheet says, with what was measured on it or on its nearest relatives laid over it."""
+    return with_fits(_gpu_sheet(fields, origin), _measured_gpus())
+
+
+@lru_cache
+def _measured_gpus() -> tuple[Gpu, ...]:
+    """The GPUs of the catalogue that have fits, as their sheets have them."""
+    measured = [name for name in shipped() if name in names("gpus")]
+    return tuple(_gpu_sheet(_mapping(sheet("gpus", name).data), name) for name in measured)
+
+
+def _gpu_sheet(fields: Fields, origin: str) -> Gpu:
     nvlink, pcie = fields.get("nvlink"), fields.get("pcie")
     return Gpu(
         name=_text(fields["name"]),
@@ -160,13 +173,14 @@ def _gpu(fields: Fields, origin: str) -> Gpu:
 
 
 def _link(fields: Fields, origin: str) -> Link:
-    return Link(
+    link = Link(
         name=_text(fields["name"]),
         bandwidth=parse(fields["bandwidth"], "B/s"),
         latency=parse(fields["latency"], "s"),
         fit=_fit(fields, origin),
         num_peers=_count(fields.get("peers", 0)),
     )
+    return link_with_fits(link)
 
 
 def _fit(fields: Fields, origin: str) -> Fit:

@@ -1,0 +1,65 @@
+"""A law: how long one operation takes on a part, with parameters that measurements decide.
+
+The simulator evaluates the very function that `calibrate` fits. Parameters are ratios to the data sheet wherever
+physics allows it (a share of the peak, not FLOP/s), so that a GPU that nobody measured can borrow those of its nearest
+relative.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topologies.hardware import Cluster, Fit, Gpu, Link, Origin
+
+Array = NDArray[np.float64]
+Points = Mapping[str, Array]
+"""Measured or asked-for sizes, a column per input, all of one length, in SI units."""
+Values = Mapping[str, float]
+Part = TypeVar("Part", Gpu, Link, Cluster)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """What a fit looks for: where it starts, and between which limits. `meaning` says it in words, with the unit."""
+
+    start: float
+    low: float
+    high: float
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Law(Generic[Part]):
+    """`seconds(part, values, points)` is how long each point takes, an array.
+
+    `inputs` are the columns of the points; a point beyond what was measured in one of them is extrapolated. At most 200
+    parameters.
+    """
+
+    operation: str
+    inputs: tuple[str, ...]
+    parameters: Mapping[str, Parameter]
+    seconds: Callable[[Part, Values, Points], Array]
+
+
+def fit_of(part: Gpu | Link, law: Law[Part]) -> Fit:
+    """The part's fit of an operation; where nobody measured any part of its kind, what the law starts from."""
+    found = part.fits.get(law.operation)
+    return found if found is not None else starting_fit(law)
+
+
+def starting_fit(law: Law[Part]) -> Fit:
+    """What the law says before any measurement."""
+    values = {name: parameter.start for name, parameter in law.parameters.items()}
+    return Fit(values=values, sources={name: parameter.meaning for name, parameter in law.parameters.items()})
+
+
+def origin_of(fit: Fit, part_name: str, point: Mapping[str, float]) -> Origin:
+    """What a prediction at that point rests on: a fit of another part counts as data-sheet values."""
+    if fit.origin == "datasheet" or fit.part not in ("", part_name):
+        return "datasheet"
+    inside = all(low <= point[name] <= high for name, (low, high) in fit.domain.items() if name in point)
+    return fit.origin if inside else "extrapolated"
