@@ -9,7 +9,7 @@ PIP_INSTALL := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-che
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench accuracy no-cuda clean
+.PHONY: help demo test check bench accuracy fits no-cuda clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -29,8 +29,13 @@ check: $(VENV)/dev.stamp  ## lint, format, types, layers
 bench: $(VENV)/dev.stamp  ## how fast the simulator is, beside the same operations written by hand in SimPy
 	$(BIN)/python -m pytest benchmarks $(ARGS)
 
-accuracy: $(VENV)/dev.stamp  ## predicted against measured step times, row by row
+accuracy: $(VENV)/dev.stamp  ## predicted against measured: kernels and collectives, then step times, row by row
+	$(BIN)/python -m tests.measured.kernels
 	$(BIN)/python -m pytest tests/measured -q -s $(ARGS)
+
+# For maintainers: docs/calibration.md says what the tables are. The package contains what comes out, not what goes in.
+fits: $(VENV)/dev.stamp  ## fit the shipped fits again, from the measured tables beside the repository
+	$(BIN)/python -m tests.measured.fit_shipped
 
 # nvidia-ml-py only reads counters through the driver; every other name here is a part of CUDA.
 no-cuda: $(VENV)/dev.stamp

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from simpy import Environment, Event
 
+from sim.costs.collectives import alone
 from sim.instructions import Collective, Compute, Transfer
 from sim.program import Program, Stream
 from sim.schedules import Action
-from topologies.fabric import capacity
 from topologies.hardware import Cluster
 
 Process = Generator[Event, None, None]
@@ -182,5 +182,4 @@ def _end(program: Program, cluster: Cluster, stream: Stream) -> list[float]:
 
 
 def _alone(program: Program, cluster: Cluster, entry: Collective | Transfer, rank: int) -> float:
-    activity = program.activities[entry, rank]
-    return activity.latency + max((nbytes / capacity(cluster, wire) for wire, nbytes in activity.loads), default=0.0)
+    return alone(cluster, program.activities[entry, rank])

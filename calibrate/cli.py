@@ -1,41 +1,60 @@
-"""The command `calibrate`: its commands have their names already, and each says that it is not supported yet."""
+"""The command `calibrate`: measurements into fits, and fits beside measurements.
 
-import argparse
+The commands are in calibrate/commands; everything heavy is imported inside them, so that --help answers at once.
+"""
+
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 
-USAGE_ERROR = 2
+import typer
 
-COMMANDS = {
+from calibrate.commands.fit import fit
+from calibrate.commands.import_ import import_
+from calibrate.commands.score import score
+from calibrate.commands.show import show
+from sim.commands import program
+from topologies.document import InputError
+
+LATER = {
     "run": "measure this machine: kernels, collectives, links",
-    "import": "read measurements that other tools made",
-    "fit": "turn samples into a profile",
-    "score": "compare a profile with measured kernels or collectives",
-    "show": "print a profile",
     "compare": "set two profiles side by side",
     "check": "tell whether a profile still holds on this machine",
     "verify": "run small sharded blocks and compare them with the simulator",
     "devices": "list the devices that can be measured",
 }
 
+app = typer.Typer(
+    name="calibrate",
+    help="Fit the simulator to measurements, and say how well the fits hold.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("import")(import_)
+app.command()(fit)
+app.command()(score)
+app.command()(show)
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; `arguments` default to the process's own. Returns the exit code: 2, not supported yet."""
-    command = _parser().parse_args(arguments).command
-    print(
-        f"calibrate {command} is not supported yet: this release simulates from data sheets and published figures",
-        file=sys.stderr,
-    )
-    return USAGE_ERROR
+
+def _refuse(name: str) -> Callable[[], None]:
+    def refuse() -> None:
+        raise InputError(f"calibrate {name} is not supported yet; `calibrate import`, fit, score and show are")
+
+    return refuse
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="calibrate",
-        description="Measure hardware and fit the simulator to it. No command is supported yet.",
-        epilog="commands:\n" + "\n".join(f"  {name:<9}{does}" for name, does in COMMANDS.items()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
-    parser.add_argument("options", nargs=argparse.REMAINDER, metavar="...", help="what the command takes")
-    return parser
+for _name, _does in LATER.items():
+    app.command(
+        _name,
+        help=f"{_does.capitalize()} (not supported yet).",
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(_refuse(_name))
+
+
+def main() -> int:
+    """Run the command line. Returns the exit code: 0 ok, 1 internal, 2 bad input, 130 interrupted."""
+    return program.run(app, "calibrate", "fit")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

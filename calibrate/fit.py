@@ -21,15 +21,24 @@ MOST_POINTS = 4000
 SCALE = 0.05
 """Residuals beyond 5 % count linearly, not quadratically."""
 NUM_RESAMPLED = 200
+SMALL = 1e-4
+"""Share of itself by which a parameter is moved to see what it does."""
 
 
 def fit(part: Part, law: Law[Part], samples: Samples, *, seed: int = 0, start: Values | None = None) -> Fit:
     """The law's parameters, their 80 % intervals by bootstrap, and the spread of what was left out."""
+    return fitted(part, law, samples, seed=seed, start=start)[0]
+
+
+def fitted(
+    part: Part, law: Law[Part], samples: Samples, *, seed: int = 0, start: Values | None = None
+) -> tuple[Fit, Array]:
+    """The fit, and ln(measured / predicted) of every sample by a fit to the half that it is not in."""
     values = best_values(part, law, samples, seed=seed, start=start)
     left_out = cross_validated(part, law, samples, seed=seed, start=values)
     low, high = np.quantile(left_out, [0.1, 0.9])
     domain = {name: (float(samples.points[name].min()), float(samples.points[name].max())) for name in law.inputs}
-    return Fit(
+    made = Fit(
         values=values,
         sources=dict.fromkeys(values, samples.source),
         origin="interpolated",
@@ -39,28 +48,37 @@ def fit(part: Part, law: Law[Part], samples: Samples, *, seed: int = 0, start: V
         num_points=len(samples),
         part=samples.part,
     )
+    return made, left_out
 
 
 def best_values(
     part: Part, law: Law[Part], samples: Samples, *, seed: int = 0, start: Values | None = None
 ) -> dict[str, float]:
-    """The parameters with the least robust squared log error."""
+    """The parameters with the least robust squared log error; one that no sample speaks of stays where it starts."""
     thinned = _thinned(samples, seed)
     names = list(law.parameters)
     begin = np.array([_inside(law, name, (start or {}).get(name)) for name in names])
     bounds = np.array([[law.parameters[n].low for n in names], [law.parameters[n].high for n in names]])
     logarithmic = bounds[0] > 0
+    residuals, steps = _residuals(part, law, thinned, logarithmic), _steps(law, begin, logarithmic)
+    first = _to_search(begin, logarithmic)
+
+    def slopes(place: Array) -> Array:
+        return _slopes(residuals, place, steps)
+
     found = least_squares(
-        _residuals(part, law, thinned, logarithmic),
-        _to_search(begin, logarithmic),
+        residuals,
+        first,
+        jac=slopes,
         bounds=(_to_search(bounds[0], logarithmic), _to_search(bounds[1], logarithmic)),
         loss="soft_l1",
         f_scale=SCALE,
         x_scale="jac",
-        diff_step=np.full(len(names), 1e-4),
         max_nfev=60,
     )
-    return dict(zip(names, map(float, _from_search(found.x, logarithmic)), strict=True))
+    silent = np.all(slopes(first) == 0, axis=0) & np.all(found.jac == 0, axis=0)
+    place = np.where(silent, first, found.x)
+    return dict(zip(names, map(float, _from_search(place, logarithmic)), strict=True))
 
 
 def cross_validated(
@@ -89,7 +107,7 @@ def half_widths(part: Part, law: Law[Part], samples: Samples, values: Values, *,
     residuals = _residuals(part, law, thinned, logarithmic)
     place = _to_search(at, logarithmic)
     errors = residuals(place)
-    slopes = np.column_stack([_slope(residuals, place, errors, index) for index in range(len(names))])
+    slopes = _slopes(residuals, place, _steps(law, at, logarithmic))
     weights = 1 / np.sqrt(1 + (errors / SCALE) ** 2)
     random = np.random.default_rng(seed)
     moved = []
@@ -114,12 +132,17 @@ def _residuals(part: Part, law: Law[Part], samples: Samples, logarithmic: Flags)
     return of
 
 
-def _slope(residuals: Callable[[Array], Array], place: Array, errors: Array, index: int) -> Array:
-    step = 1e-4 * max(1.0, abs(place[index]))
-    ahead = place.copy()
-    ahead[index] += step
-    moved: Array = (residuals(ahead) - errors) / step
-    return moved
+def _slopes(residuals: Callable[[Array], Array], place: Array, steps: Array) -> Array:
+    """How residuals change with each parameter. Steps are absolute: a logarithm near 0 makes relative ones vanish."""
+    errors = residuals(place)
+    moved = [(residuals(place + step) - errors) / step.sum() for step in np.diag(steps)]
+    return np.column_stack(moved)
+
+
+def _steps(law: Law[Part], values: Array, logarithmic: Flags) -> Array:
+    """How far a parameter is moved to see what it does."""
+    widths = np.array([parameter.high - parameter.low for parameter in law.parameters.values()])
+    return np.where(logarithmic, SMALL, SMALL * np.maximum(np.abs(values), SMALL * widths))
 
 
 def _to_search(values: Array, logarithmic: Flags) -> Array:

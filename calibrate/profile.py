@@ -1,13 +1,34 @@
 """Profiles: fits written as YAML, one file per part, and read again by `topologies`.
 
-A number has four significant digits and the half-width of its 80 % interval: 0.8431 ± 0.0021.
+A number has four significant digits and the half-width of its 80 % interval: 0.8431±0.0021.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
+from topologies.document import InputError
+from topologies.fits import profile
 from topologies.hardware import Fit
+
+WIDTH = 113
+ROUNDING = 5e-4
+"""By how much a number may change, relatively, where it is written with four digits."""
+
+
+def merge_fits(path: Path, part: str, fits: Mapping[str, Fit], *, command: str, day: date | None = None) -> None:
+    """Write the fits into the file of their part; operations that it has and `fits` has not stay as they are.
+
+    Raises InputError where the file is not one of fits, or belongs to another part.
+    """
+    present: Mapping[str, Mapping[str, Fit]] = profile(path) if path.exists() else {part: {}}
+    if part not in present:
+        raise InputError(f"{path}: holds the fits of {', '.join(present)}; write those of {part} into another file")
+    write_fits(path, part, {**present[part], **fits}, command=command, day=day)
+
+
+SEEN = 1e-5
+"""Share of a number below which its interval is rounding: no sample speaks of it."""
 
 
 def write_fits(path: Path, part: str, fits: Mapping[str, Fit], *, command: str, day: date | None = None) -> None:
@@ -15,28 +36,62 @@ def write_fits(path: Path, part: str, fits: Mapping[str, Fit], *, command: str, 
     lines = [f"# Written by `{command}`.", f"part: {part}", f"date: {day or date.today()}", "fits:"]
     for operation, fit in sorted(fits.items()):
         lines += [f"  {operation}:", *(f"    {line}" for line in _fit_lines(fit))]
-    beside = path.with_suffix(".part")
-    beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_whole(path, "\n".join(lines) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file in one go, beside it first, so that it is never seen half-written; folders are made.
+
+    Raises InputError where it cannot be written.
+    """
+    beside = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {(error.strerror or str(error)).lower()}") from None
 
 
 def _fit_lines(fit: Fit) -> list[str]:
+    """A fit in as few bytes as stay readable: all that is fitted to one GPU must fit into 8 kB."""
     source = next(iter(fit.sources.values()), "")
-    domain = ", ".join(f"{name}: [{low:.5g}, {high:.5g}]" for name, (low, high) in fit.domain.items())
-    spread = [] if fit.spread is None else [f"spread: [{fit.spread[0]:.4f}, {fit.spread[1]:.4f}]"]
+    domain = ", ".join(
+        f"{name}: [{_outward(low, -1)}, {_outward(high, 1)}]" for name, (low, high) in fit.domain.items()
+    )
+    pairs = [f"{name}: {_number(value, fit.half_widths.get(name, 0.0))}" for name, value in fit.values.items()]
     return [
-        f"origin: {fit.origin}",
+        *([] if fit.origin == "interpolated" else [f"origin: {fit.origin}"]),
         f"source: {_quoted(source)}",
         f"points: {fit.num_points}",
-        *spread,
+        *([] if fit.spread is None else [f"spread: [{fit.spread[0]:.4f}, {fit.spread[1]:.4f}]"]),
         f"domain: {{{domain}}}",
-        "values:",
-        *(f"  {name}: {_number(value, fit.half_widths.get(name, 0.0))}" for name, value in fit.values.items()),
+        *_in_braces("values", pairs),
     ]
 
 
+def _in_braces(name: str, pairs: Sequence[str]) -> list[str]:
+    """A mapping over as few lines as hold it; a line ends after a comma."""
+    lines = [f"{name}: {{"]
+    for pair in pairs:
+        if len(lines[-1]) + len(pair) > WIDTH:
+            lines[-1] = lines[-1].rstrip()
+            lines.append("  ")
+        lines[-1] += f"{pair}, "
+    lines[-1] = lines[-1].removesuffix(", ") + "}"
+    return lines
+
+
+def _outward(bound: float, direction: int) -> str:
+    """A bound with four digits, rounded away from the points: the outermost point stays inside."""
+    rounded = f"{bound:.4g}"
+    if (bound - float(rounded)) * direction <= 0:
+        return rounded
+    return f"{bound + direction * abs(bound) * ROUNDING:.4g}"
+
+
 def _number(value: float, half_width: float) -> str:
-    return f"{value:.4g}" + (f" ± {half_width:.2g}" if half_width else "")
+    return f"{value:.4g}" + (f"±{half_width:.1g}" if half_width else "")
 
 
 def _quoted(text: str) -> str:

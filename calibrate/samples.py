@@ -14,10 +14,14 @@ class Samples:
     """`operation` as the laws name it ("gemm bf16"), `part` the GPU or link measured; `points` the inputs by name.
 
     `seconds` is what each point took, `rows` its line in the file, `source` where the measurements were published.
+    A link is measured within a cluster: `gpu` and `fabric` say which, as `topologies.build` takes them, and the points
+    have then the columns `num_nodes` and `gpus_per_node`.
     """
 
     operation: str
     part: str
+    gpu: str = ""
+    fabric: str = ""
     points: Points
     seconds: Array
     rows: NDArray[np.int64]

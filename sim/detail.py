@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 from sim.costs.collectives import COLLECTIVES
+from sim.costs.sharing import mean_load
 from sim.engine import Engine
 from sim.folding import MAX_LOOKED_AT, is_plain, repeating
-from sim.instructions import Activity, Collective, Compute, Transfer
+from sim.instructions import Activity, Collective, Compute, Load, Transfer
 from sim.layers.context import Pass
 from sim.layers.stage import Piece
 from sim.lowering import Condense, as_it_is
@@ -87,17 +88,23 @@ def _played_alone(name: str, piece: Pass, cluster: Cluster, group: Sequence[int]
     streams = tuple(Stream(rank=rank, name=stream, steps=[(None, block)]) for stream, block in piece.items())
     program = Program(streams=streams, groups={("tp", rank): (rank,)}, activities=activities, ranks_folded={rank: 1})
     timeline = Engine(cluster, steady_state=False).play(program)
-    return _in_one_piece(name, breakdown_by_rank(timeline)[rank])
+    seconds = breakdown_by_rank(timeline)[rank]
+    entries = [entry for block in piece.values() for entry in block]
+    kernels = [(entry.duration, entry.load) for entry in entries if isinstance(entry, Compute)]
+    sent = sum(activities[entry, rank].nbytes for entry in entries if isinstance(entry, Collective))
+    load = mean_load(kernels, sum(seconds.values()), sent / cluster.gpu_at(rank).memory_bandwidth)
+    return _in_one_piece(name, seconds, load)
 
 
-def _merged(name: str, pieces: Iterable[Compute]) -> Compute:
+def _merged(name: str, pieces: Sequence[Compute]) -> Compute:
     seconds: dict[str, float] = {}
     for piece in pieces:
         for key, part in piece.parts:
             seconds[key] = seconds.get(key, 0.0) + part
-    return _in_one_piece(name, seconds)
+    load = mean_load([(piece.duration, piece.load) for piece in pieces], sum(seconds.values()))
+    return _in_one_piece(name, seconds, load)
 
 
-def _in_one_piece(name: str, seconds: Mapping[str, float]) -> Compute:
+def _in_one_piece(name: str, seconds: Mapping[str, float], load: Load) -> Compute:
     parts = tuple((key, part) for key, part in seconds.items() if part)
-    return Compute(name=name, duration=sum(part for _, part in parts), parts=parts)
+    return Compute(name=name, duration=sum(part for _, part in parts), parts=parts, load=load)

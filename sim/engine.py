@@ -11,15 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from simpy import Environment, Timeout
+from simpy import Environment, Event, Timeout
 
+from sim.costs.sharing import Hold
 from sim.network import Flow, Network
 from sim.program import Program
 from sim.schedules import Deadlock
 from sim.schedules.action import last_steps
+from sim.shared_gpu import SharedGpu
 from sim.steady_state import SteadyState
 from sim.timeline import BUBBLE, Timeline, timeline_of
-from sim.walker import COMPUTE, END, NOTHING, RECORD, TRANSFER, WAIT, Compiler, Walker
+from sim.walker import COMPUTE, COMPUTE_BESIDE, END, NOTHING, RECORD, TRANSFER, WAIT, Compiler, Walker
 from topologies.fabric import capacity
 from topologies.hardware import Cluster
 
@@ -54,6 +56,10 @@ class _Play:
         self._flag_names = tuple(compiler.flags)
         self._meeting_members = tuple(members for _, _, members in compiler.meetings)
         self._network = Network(self._env, [capacity(cluster, wire) for wire in compiler.wires])
+        self._loads = tuple(compiler.loads)
+        self._holds = compiler.holds
+        ranks = dict.fromkeys(walker.stream.rank for walker in self._walkers if walker.beside)
+        self._gpus = {rank: SharedGpu(self._env, cluster.gpu_at(rank)) for rank in ranks}
         self._flags: set[int] = set()
         self._waiting: dict[int, Walker] = {}
         self._meetings: list[list[Walker]] = [[] for _ in self._meeting_members]
@@ -68,6 +74,7 @@ class _Play:
         for walker in self._walkers:
             walker.wake = partial(self._wake, walker)
             walker.arrive = partial(self._arrive, walker)
+            walker.finish = partial(self._finish, walker)
         with _without_garbage_collection():
             for walker in self._walkers:
                 self._wake(walker)
@@ -133,9 +140,21 @@ class _Play:
                 walker.pointer = pointer
                 if code == TRANSFER:
                     self._transfer(walker, label, flow, now)
+                elif code == COMPUTE_BESIDE:
+                    walker.wire_label = NOTHING
+                    self._gpus[walker.stream.rank].start(walker, seconds, self._loads[target])
                 else:
                     self._meet(walker, label, target, flow, now)
                 return
+
+    def _finish(self, walker: Walker, event: Event) -> None:
+        """A kernel ends that may have been slowed; unless that was its end before its speed changed."""
+        if event is not walker.event:
+            return
+        label, now, offset = walker.operations[walker.pointer - 1][1], self._env.now, self._offset
+        walker.rows.append((label, walker.position, walker.since + offset, now + offset))
+        self._gpus[walker.stream.rank].end(walker)
+        self._go_on(walker, now)
 
     def _set(self, flag: int, wire_since: float, wire_label: int, now: float) -> None:
         waiter = self._waiting.pop(flag, None)
@@ -173,7 +192,11 @@ class _Play:
         walker.since = now
         members = self._meetings[meeting]
         members.append(walker)
-        if len(members) == len(self._meeting_members[meeting]):
+        is_last = len(members) == len(self._meeting_members[meeting])
+        for member in members if is_last else (walker,):
+            if member.beside:
+                self._hold(member, meeting, flows=is_last)
+        if is_last:
             self._meetings[meeting] = []
             self._network.start(flow, lambda: self._part(members, label, now))
 
@@ -182,11 +205,19 @@ class _Play:
         now, offset = self._env.now, self._offset
         for walker in members:
             walker.wire_since, walker.wire_label = start, self._exposed[label]
+            if walker.beside:
+                self._gpus[walker.stream.rank].release(walker.index)
             if walker.keeps_stalls and start > walker.since:
                 walker.rows.append((BUBBLE, walker.position, walker.since + offset, start + offset))
             walker.rows.append((label, walker.position, start + offset, now + offset))
         self._ready.extend(members[1:])
         self._go_on(members[0], now)
+
+    def _hold(self, walker: Walker, meeting: int, *, flows: bool) -> None:
+        """The kernel of a collective spins on its SMs; once bytes flow it moves them too."""
+        rank = walker.stream.rank
+        whole = self._holds[rank, meeting]
+        self._gpus[rank].hold(walker.index, whole if flows else Hold(whole.num_sms, 0.0))
 
     def _leap(self, now: float) -> None:
         self._at_marker = False

@@ -53,12 +53,12 @@ def seen_by(folding: Folding, activity: Activity, what: str | int, rank: int) ->
     """
     if folding.shares is None:
         loads = tuple(load for load in activity.loads if load[0].number % folding.ranks_folded == 0)
-        return Activity(latency=activity.latency, loads=loads)
+        return replace(activity, loads=loads)
     shares = folding.shares.get((what, rank, activity.crossing))
     if shares is None:
         return activity
     loads = tuple((wire, share * activity.nbytes) for wire, share in shares)
-    return Activity(latency=activity.latency, loads=loads, nbytes_of_one=activity.nbytes)
+    return replace(activity, loads=loads, nbytes_of_one=activity.nbytes)
 
 
 @lru_cache(maxsize=8)
@@ -83,7 +83,8 @@ def is_plain(plan: Plan, cluster: Cluster) -> bool:
     node = cluster.node
     private = node.layout == "nvswitch" and node.num_nics >= node.num_gpus and not leaves_bind(cluster)
     alike = plan.tp * plan.dp % node.num_gpus == 0 and (node.num_gpus % plan.tp == 0 or plan.tp % node.num_gpus == 0)
-    return private and alike and not cluster.is_mixed and cluster.network.wiring != "torus"
+    uneven = cluster.is_mixed or cluster.network.wiring == "torus" or cluster.degraded
+    return private and alike and not uneven
 
 
 def _ranks(plan: Plan, tp: int, dp: int) -> tuple[int, ...]:
@@ -101,7 +102,7 @@ def repeating(plan: Plan, cluster: Cluster) -> tuple[Plan, Cluster]:
     stage = plan.tp * plan.dp
     tile = lcm(plan.tp, *(_gpus_below(cluster, pool.node.num_gpus) for pool in cluster.pools))
     uneven = stage % tile or any(pool.num_gpus % stage for pool in cluster.pools[:-1])
-    if uneven or stage <= 3 * tile or cluster.network.wiring == "torus" or _one_leaf_binds(cluster):
+    if uneven or stage <= 3 * tile or not _nodes_repeat(cluster):
         return plan, cluster
     dp = 3 * tile // plan.tp
     pools = tuple(replace(pool, num_nodes=pool.num_nodes * dp // plan.dp) for pool in cluster.pools[:-1])
@@ -113,9 +114,12 @@ def _gpus_below(cluster: Cluster, gpus_per_node: int) -> int:
     return gpus_per_node * (max(1, cluster.network.nodes_per_leaf) if leaves_bind(cluster) else 1)
 
 
-def _one_leaf_binds(cluster: Cluster) -> bool:
-    """Whether all nodes share leaves that can be the bottleneck: then replicas do not repeat."""
-    return leaves_bind(cluster) and not cluster.network.nodes_per_leaf
+def _nodes_repeat(cluster: Cluster) -> bool:
+    """Not in a torus, where all nodes share leaves that can be the bottleneck, or where nodes are told apart by what
+    messages are hashed to or by a degraded wire."""
+    network = cluster.network
+    one_leaf_binds = leaves_bind(cluster) and not network.nodes_per_leaf
+    return not (network.wiring == "torus" or one_leaf_binds or network.ecmp or cluster.degraded)
 
 
 def _shares_of_alike(plan: Plan, cluster: Cluster, tp: int, dp: int) -> dict[Key, tuple[Load, ...]] | None:

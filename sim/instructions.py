@@ -15,16 +15,38 @@ CollectiveOperation = Literal["all_reduce", "all_gather", "reduce_scatter", "all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What a kernel asks of its GPU while it has it to itself: means over its duration.
+
+    `math` is the share of the dense peak in use, `memory` that of the HBM's bandwidth, `link` the bytes per second that
+    it sends as a share of the same (a piece with collectives in it). It is as fast on the share `sms` of the SMs;
+    `num_blocks` equal thread blocks are dealt to them in waves (0: so many that no wave is seen).
+    """
+
+    math: float = 0.0
+    memory: float = 0.0
+    link: float = 0.0
+    sms: float = 0.0
+    num_blocks: int = 0
+
+
+NO_LOAD = Load()
+"""What takes time on no SM: whatever runs beside it changes nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Compute:
     """A kernel, or a block played before and put in one piece (then `parts` says where its seconds went).
 
-    `duration` is in seconds; `parts` maps a key of the breakdown (compute, exposed_tp, ...) to seconds and sums to it.
+    `duration` is in seconds, of a kernel that has the GPU to itself; `parts` maps a key of the breakdown (compute,
+    exposed_tp, ...) to seconds and sums to it. `load` says what slows it beside communication, and what power it draws.
     """
 
     name: str
     duration: float
     category: Category = "compute"
     parts: tuple[tuple[str, float], ...] = ()
+    load: Load = NO_LOAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +93,8 @@ Block = tuple[Instruction, ...]
 class Activity:
     """What a message or collective does to the wires: `latency` seconds first, then bytes over all wires at once.
 
-    Where it stands for several equal ones, `loads` are those of all, and `nbytes_of_one` is the `nbytes` of one. Of
-    the bytes of a collective's chain `crossing` go between nodes: by it its loads are known from others of its group.
+    Where it stands for several equal ones, `loads` are those of all, `nbytes_of_one` is the `nbytes` of one, and
+    `seconds_of_one` what one would take with its wires to itself. Of the bytes of a collective's chain `crossing` go between nodes: by it its loads are known from others of its group.
 
     `ceiling` is how fast it can go at most, in bytes per second of `nbytes`, however idle the wires are (a protocol,
     too few channels). While it runs, waiting for the last member included, its kernel holds `num_sms` SMs of each.
@@ -81,6 +103,7 @@ class Activity:
     latency: float
     loads: tuple[tuple[Wire, float], ...]
     nbytes_of_one: float | None = None
+    seconds_of_one: float | None = None
     crossing: float = 1.0
     ceiling: float = float("inf")
     num_sms: int = 0

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from sim.costs import ELEMENT, memory_bound
-from sim.costs.collectives import COLLECTIVES, footprint
+from sim.costs.collectives import COLLECTIVES, alone, footprint
 from sim.costs.collectives.chain import seconds_per_byte
 from sim.costs.collectives.point_to_point import send
+from sim.costs.sharing import streaming
 from sim.folding import Folding, seen_by
 from sim.instructions import Activity, Block, Collective, CollectiveOperation, Compute, Record, Transfer, Wait
 from sim.layers import stage as stage_of_model
@@ -187,7 +188,7 @@ class _Lowering:
         operation: CollectiveOperation = "reduce_scatter" if self.plan.zero else "all_reduce"
         nbytes = float(framework.gradient_reduce_nbytes * count)
         return (
-            Compute(name="gradient scale", duration=scale, category="optimizer"),
+            Compute(name="gradient scale", duration=scale, category="optimizer", load=streaming(gpu)),
             Collective(name=name, axis="dp", group="dp", operation=operation, nbytes=nbytes),
         )
 
@@ -205,7 +206,8 @@ class _Lowering:
         context = self.context
         share = count / (self.plan.dp if self.plan.zero else 1)
         seconds = memory_bound.optimizer(context.gpu, share, context.precision, context.framework.gradient_nbytes)
-        return (Compute(name="optimizer", duration=seconds, category="optimizer"),)
+        load = streaming(context.gpu)
+        return (Compute(name="optimizer", duration=seconds, category="optimizer", load=load),)
 
     def _gather_weights(self, count: int) -> Block:
         if self.plan.dp == 1 or not self.plan.zero:
@@ -250,6 +252,7 @@ def _activities(
                 key = instruction, members[instruction.group, rank]
                 if key not in collectives:
                     whole = COLLECTIVES[instruction.operation](cluster, key[1], instruction.nbytes)
-                    collectives[key] = seen_by(folding, whole, instruction.group, rank)
+                    seen = seen_by(folding, whole, instruction.group, rank)
+                    collectives[key] = replace(seen, seconds_of_one=alone(cluster, whole))
                 activities[instruction, rank] = collectives[key]
     return activities

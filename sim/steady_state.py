@@ -163,13 +163,15 @@ def _tolerance(period: float, now: float) -> float:
     return 1e-12 * period + 4e-16 * now
 
 
-def _clocks(walker: Walker, now: float) -> tuple[float, float, float]:
-    """What a walker's future depends on: when its kernel ends or since when it waits, and its last bytes on a wire."""
+def _clocks(walker: Walker, now: float) -> tuple[float, float, float, float]:
+    """What a walker's future depends on: when its kernel ends (at the speed that it has, so how much work remains) or
+    since when it waits, and its last bytes on a wire."""
     computing = max(0.0, walker.until - now)
     return (
         computing,
         0.0 if computing else now - walker.since,
         now - walker.wire_since if walker.wire_label >= 0 else 0.0,
+        walker.speed if computing else 0.0,
     )
 
 

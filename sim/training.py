@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sim import limits, price
 from sim import timeline as timelines
+from sim.clock import clocked, mean_clock, mean_power
 from sim.critical_path import critical_path
 from sim.default_plan import PartialPlan, options, undivided
 from sim.detail import Detail, condenser, needed, shares_wires
@@ -149,8 +150,9 @@ def simulate_training(
     check(plan, model, cluster, step.seq_len)
     context = _context(model, cluster, plan, step, framework)
     folding = fold(plan, cluster) if folded else unfolded(plan)
-    program = lower(context, plan, cluster, folding, condenser(cluster, detail))
-    return Engine(cluster, steady_state=steady_state).play(program)
+    at_clock = clocked(context, plan, cluster)
+    program = lower(context, plan, at_clock, folding, condenser(at_clock, detail))
+    return Engine(at_clock, steady_state=steady_state).play(program)
 
 
 def summarize(
@@ -167,8 +169,10 @@ def summarize(
 ) -> TrainingReport:
     """What a played step comes to, with the memory and the money that it needs; the last two are what it was told."""
     bill = price.bill(timeline.duration, plan.global_batch * step.seq_len, run, cluster, plan.num_gpus)
-    uses = memory_use(_context(model, cluster, plan, step, framework), plan)
+    context = _context(model, cluster, plan, step, framework)
+    uses = memory_use(context, plan)
     shares = timelines.breakdown(timeline)
+    optimizer = shares["optimizer"] * timeline.duration
     return TrainingReport(
         scenario=scenario or {},
         model=model,
@@ -184,6 +188,8 @@ def summarize(
             "fits": not _overfull(uses, cluster, plan),
             "interval": {"p10_s": None, "p50_s": timeline.duration, "p90_s": None},
             "parameters": _origins(shares, cluster),
+            "sm_clock": mean_clock(context, plan, cluster),
+            "mean_power_w_per_gpu": mean_power(context, plan, cluster, timeline.duration, optimizer),
             **bill.result,
         },
         memory=tuple(use.by_holding() for use in uses),
@@ -293,7 +299,7 @@ def _notes(
         "No prediction interval yet: the parameters are data-sheet values and published achievable rates, not fits.",
         f"Software as of {framework.description}; gradients are summed after the backward pass, not beside it.",
         f"Memory reserved is taken as {ALLOCATOR_RESERVE:.0%} above what is allocated, an assumption.",
-        "Clocks under a power limit, stragglers and data loading are not modelled yet. The 57 published runs that were "
+        "Stragglers and data loading are not modelled yet. The 57 published runs that were "
         "compared (V100, A100, H100, GB200) are simulated up to 18 % too fast and up to 17 % too slow.",
         *(("Tokens are taken to be routed evenly to experts, and every replica has all experts.",) if moe else ()),
         *((SHARED,) if shares_wires(plan, cluster) else ()),

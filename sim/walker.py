@@ -4,17 +4,21 @@ A flag of microbatch m is the number base + (m + 1) * num_flags, so that moving 
 """
 
 from collections.abc import Callable
+from functools import cached_property
 
-from sim.instructions import Activity, Collective, Compute, Record, Transfer, Wait
-from sim.network import Flow
-from sim.program import Program, Stream
+from simpy import Event
+
+from sim.costs.sharing import Hold, hold
+from sim.instructions import NO_LOAD, Collective, Compute, Load, Record, Transfer, Wait
+from sim.network import Flow, flow_of
+from sim.program import Program, Stream, different_blocks
 from sim.timeline import BUBBLE_LABEL, WAIT_FOR, Label, Repeat, Row
-from topologies.fabric import Wire, capacity
+from topologies.fabric import Wire
 from topologies.hardware import Cluster
 
-COMPUTE, WAIT, RECORD, TRANSFER, COLLECTIVE, END = range(6)
+COMPUTE, WAIT, RECORD, TRANSFER, COLLECTIVE, END, COMPUTE_BESIDE = range(7)
 Operation = tuple[int, int, float, int, Flow]
-"""What to do, the label of its span, its seconds, its flag or meeting, its flow on the wires."""
+"""What to do, the label of its span, its seconds, its flag or meeting (or load), its flow on the wires."""
 _NO_FLOW = Flow(latency=0.0, nbytes=0.0, usage=(), speed=1.0)
 _END: Operation = (END, 0, 0.0, 0, _NO_FLOW)
 NOTHING = -1
@@ -22,25 +26,36 @@ NOTHING = -1
 
 
 class Walker:
-    """One stream on its way: where it is, what it waits for, what it has done."""
+    """One stream on its way: where it is, what it waits for, what it has done.
+
+    Where communication may run `beside` the kernels of its GPU, its kernel of `load` has `remaining` seconds of work
+    since `updated`, at `speed`; the end that is meant is `event`.
+    """
 
     __slots__ = (
         "arrive",
+        "beside",
         "blocks",
         "end",
+        "event",
+        "finish",
         "index",
         "keeps_stalls",
         "key",
         "keys",
+        "load",
         "marker",
         "operations",
         "pointer",
         "position",
+        "remaining",
         "repeats",
         "rows",
         "since",
+        "speed",
         "stream",
         "until",
+        "updated",
         "waits_for",
         "wake",
         "wire_label",
@@ -61,6 +76,12 @@ class Walker:
         self.rows: list[Row] = []
         self.repeats: list[Repeat] = []
         self.keeps_stalls = stream.name == "compute"
+        self.beside = False
+        self.load = NO_LOAD
+        self.speed = 1.0
+        self.remaining = 0.0
+        self.updated = 0.0
+        self.event: Event | None = None
         self.since = 0.0
         self.until = 0.0
         self.waits_for: int | None = None
@@ -68,6 +89,7 @@ class Walker:
         self.wire_label = NOTHING
         self.wake: Callable[[object], None]
         self.arrive: Callable[[], None]
+        self.finish: Callable[[Event], None]
 
     @property
     def finished(self) -> bool:
@@ -100,6 +122,9 @@ class Compiler:
         self.flags: dict[tuple[int, str], int] = {}
         self.meetings: dict[tuple[Collective, str, tuple[int, ...]], int] = {}
         self.exposed: dict[int, int] = {}
+        self.loads: dict[Load, int] = {}
+        self.holds: dict[tuple[int, int], Hold] = {}
+        self._holding: set[tuple[int, str]] = set()
         self._program = program
         self._flows: dict[int, Flow] = {}
 
@@ -107,10 +132,23 @@ class Compiler:
         """One walker per stream, in the program's order."""
         blocks = [self._blocks(stream) for stream in self._program.streams]
         num_flags = max(1, len(self.flags))
-        return [
+        walkers = [
             Walker(index, stream, blocks[index], _keys(stream, num_flags))
             for index, stream in enumerate(self._program.streams)
         ]
+        for walker in walkers:
+            if walker.stream.rank in self._shared:
+                _share(walker)
+        return walkers
+
+    @cached_property
+    def _shared(self) -> frozenset[int]:
+        """Ranks with kernels in one stream and communication that holds SMs in another."""
+        holding: dict[int, set[str]] = {}
+        for rank, name in self._holding:
+            holding.setdefault(rank, set()).add(name)
+        computing = (stream for stream in self._program.streams if stream.rank in holding and _computes(stream))
+        return frozenset(stream.rank for stream in computing if holding[stream.rank] - {stream.name})
 
     def _blocks(self, stream: Stream) -> list[list[Operation]]:
         """What each step does; steps of one block share one list, by which the steady state knows them."""
@@ -123,9 +161,9 @@ class Compiler:
 
     def _operation(self, instruction: Compute | Collective | Transfer | Record | Wait, stream: Stream) -> Operation:
         match instruction:
-            case Compute(name=name, duration=duration, category=category, parts=parts):
+            case Compute(name=name, duration=duration, category=category, parts=parts, load=load):
                 label = self.labels.number(Label(name=name, category=category, parts=_fractions(parts)))
-                return COMPUTE, label, duration, 0, _NO_FLOW
+                return COMPUTE, label, duration, self.loads.setdefault(load, len(self.loads)), _NO_FLOW
             case Wait(flag=flag):
                 return WAIT, 0, 0.0, self._flag(stream.rank, flag), _NO_FLOW
             case Record(flag=flag):
@@ -137,7 +175,7 @@ class Compiler:
                 members = self._program.groups[group, stream.rank]
                 meeting = self.meetings.setdefault((instruction, stream.name, members), len(self.meetings))
                 label = self._communication(instruction, stream)
-                return COLLECTIVE, label, 0.0, meeting, self._flow(instruction, stream.rank)
+                return COLLECTIVE, label, 0.0, meeting, self._held_flow(instruction, stream, meeting)
 
     def _communication(self, instruction: Collective | Transfer, stream: Stream) -> int:
         """The label of the span on its own stream; on the compute stream, communication is exposed as it stands."""
@@ -150,24 +188,38 @@ class Compiler:
     def _flag(self, rank: int, flag: str) -> int:
         return self.flags.setdefault((rank, flag), len(self.flags))
 
+    def _held_flow(self, instruction: Collective, stream: Stream, meeting: int) -> Flow:
+        """The flow, and noted beside it what its kernel takes of the rank's GPU.
+
+        A message's kernel is taken to hold nothing, so that layer and kernel detail agree: compute beside it is too
+        fast by the share of the SMs that it holds.
+        """
+        flow = self._flow(instruction, stream.rank)
+        activity = self._program.activities[instruction, stream.rank]
+        seconds = flow.seconds if activity.seconds_of_one is None else activity.seconds_of_one
+        taken = hold(self._cluster.gpu_at(stream.rank), activity, seconds)
+        self.holds[stream.rank, meeting] = taken
+        if taken.num_sms:
+            self._holding.add((stream.rank, stream.name))
+        return flow
+
     def _flow(self, instruction: Collective | Transfer, rank: int) -> Flow:
         activity = self._program.activities[instruction, rank]
         flow = self._flows.get(id(activity))
         if flow is None:
-            flow = self._flows[id(activity)] = self._new_flow(activity)
+            flow = self._flows[id(activity)] = flow_of(self._cluster, activity, self.wires)
         return flow
 
-    def _new_flow(self, activity: Activity) -> Flow:
-        busiest = activity.nbytes
-        usage = tuple(
-            (self.wires.setdefault(wire, len(self.wires)), nbytes / busiest)
-            for wire, nbytes in activity.loads
-            if nbytes
-        )
-        speed = min(
-            (capacity(self._cluster, w) * busiest / nbytes for w, nbytes in activity.loads if nbytes), default=1.0
-        )
-        return Flow(latency=activity.latency, nbytes=busiest, usage=usage, speed=speed)
+
+def _share(walker: Walker) -> None:
+    """Let the walker's kernels, where communication may run beside them, be told from those that have a GPU alone."""
+    walker.beside = True
+    for block in {id(block): block for block in walker.blocks}.values():
+        block[:] = [(COMPUTE_BESIDE, *entry[1:]) if entry[0] == COMPUTE else entry for entry in block]
+
+
+def _computes(stream: Stream) -> bool:
+    return any(isinstance(entry, Compute) for _, block in different_blocks([stream]) for entry in block)
 
 
 def _communicating(instruction: Collective | Transfer, category: str) -> Label:

@@ -69,7 +69,20 @@ def networks(draw: st.DrawFn, num_nodes: int) -> Network:
         columns = draw(st.sampled_from([size for size in (1, 2, 3, 4) if num_nodes % size == 0]))
         return Network(wiring="torus", torus=(columns, num_nodes // columns))
     leaf = draw(st.sampled_from([0, 1, 2, 3]))
-    return Network(wiring=wiring, nodes_per_leaf=leaf, oversubscription=draw(st.sampled_from([1.0, 1.5, 4.0])))
+    return Network(
+        wiring=wiring,
+        nodes_per_leaf=leaf,
+        oversubscription=draw(st.sampled_from([1.0, 1.5, 4.0])),
+        pxn=draw(st.booleans()),
+        ecmp=draw(st.sampled_from([0, 0, 0, 2, 3])),
+        qps=draw(st.sampled_from([1, 2, 4])),
+        ecmp_seed=draw(st.integers(0, 3)),
+        background=draw(st.sampled_from([0.0, 0.0, 0.25])),
+    )
+
+
+WORN = ["nvlink 1", "slot 1", "nic 0", "node 0 nic 0", "node 1", "leaf 0", "leaf 0 rail 1"]
+"""Names of wires; in some clusters there are none of that name."""
 
 
 @st.composite
@@ -84,4 +97,5 @@ def clusters(draw: st.DrawFn, num_gpus: int = 24) -> Cluster:
         rest = max(1, num_gpus - num_nodes * first.num_gpus)
         pools = (Pool(node=first, num_nodes=num_nodes), Pool(node=second, num_nodes=-(-rest // second.num_gpus)))
     network = draw(networks(sum(pool.num_nodes for pool in pools)))
-    return Cluster(name="toy", pools=pools, network=network)
+    worn = draw(st.dictionaries(st.sampled_from(WORN), st.sampled_from([0.25, 0.5]), max_size=1))
+    return Cluster(name="toy", pools=pools, network=network, degraded=worn if draw(st.booleans()) else {})

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from sim import frameworks, models
-from sim.instructions import Activity, Block, Collective, Compute, Record, Transfer, Wait
+from sim.instructions import Activity, Block, Collective, Compute, Load, Record, Transfer, Wait
 from sim.models import Transformer
 from sim.plan import Plan
 from sim.program import Program, Stream
@@ -72,6 +72,46 @@ def collective(name: str, activity: Activity, arrivals: Mapping[int, float], aft
         {(meet, rank): activity for rank in arrivals},
         {("tp", rank): members for rank in arrivals},
     )
+
+
+HALF = Load(sms=1.0)
+"""A kernel that needs all SMs: on `halved` GPUs it runs at half speed beside communication that holds one of two."""
+
+
+def halved(num_gpus: int = 8) -> Cluster:
+    """The toy, with two SMs to a GPU."""
+    cluster = toy(num_gpus)
+    gpu = replace(cluster.gpu, num_sms=2, fit=Fit(values={"memory_efficiency": 1.0}, sources={}))
+    return with_node(cluster, gpu=gpu)
+
+
+def beside(
+    kernels: Mapping[int, Sequence[float]],
+    activity: Activity,
+    *,
+    starts: Mapping[int, float] | None = None,
+    load: Load = HALF,
+    repeats: int = 1,
+) -> Program:
+    """Each rank computes kernels of these seconds while all meet in one collective, `repeats` times.
+
+    A rank's communication stream comes to the meeting `starts[rank]` seconds after its first kernel began.
+    """
+    meet = Collective(name="sum", axis="tp", group="tp", operation="all_reduce", nbytes=1.0)
+    streams = []
+    for rank, seconds in kernels.items():
+        delay = (starts or {}).get(rank, 0.0)
+        first: Block = (Compute(name="delay", duration=delay),) if delay else ()
+        main: Block = (
+            Record("ready"),
+            *(Compute(name=f"kernel {number}", duration=each, load=load) for number, each in enumerate(seconds)),
+            Wait("done"),
+        )
+        side: Block = (Wait("ready"), *first, meet, Record("done"))
+        for name, block in (("compute", main), ("tp", side)):
+            streams.append(Stream(rank=rank, name=name, steps=[(Action("F", 0, m), block) for m in range(repeats)]))
+    members = tuple(kernels)
+    return program(streams, {(meet, rank): activity for rank in kernels}, {("tp", rank): members for rank in kernels})
 
 
 def pipeline(

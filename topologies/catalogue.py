@@ -5,6 +5,7 @@ such care and are read as they are. A test holds that both readers see the same 
 """
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -60,6 +61,13 @@ def _is_gpu(said: str, gpu: str) -> str:
 def sheet(family: Family, name: str) -> Document:
     """The sheet of that name (not alias)."""
     return quick(_path(family, name))
+
+
+def outline(family: Family, name: str, fields: Sequence[str]) -> dict[str, str]:
+    """Those fields of a sheet that stand on one line each, as they are written; for many sheets at once."""
+    text = _path(family, name).read_text(encoding="utf-8")
+    found = {field: re.search(rf"^{field}: *([^#\n]*)", text, re.MULTILINE) for field in fields}
+    return {field: line[1].strip() for field, line in found.items() if line}
 
 
 def quick(path: Path) -> Document:

@@ -2,29 +2,40 @@
 
 Inside a node: ports on an NVSwitch, wires of a mesh, or a PCIe tree (slot, switch, socket link) with NVLink bridges.
 Between nodes: the NIC that serves the GPU, and from leaf to leaf the ways up to the spine and down, or the wires of a
-torus, one dimension after the other. Between rails a message crosses the spine. Spines themselves never block.
+torus, one dimension after the other. Between rails a message crosses the spine, unless NCCL's PXN takes it by NVLink
+to the GPU whose NIC is on the target's rail [NCCL 2.12]. Spines themselves never block.
 """
 
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from topologies.ecmp import uplinks
 from topologies.hardware import Cluster, Link, Node
 
-Medium = Literal["nvlink", "mesh", "slot", "switch", "socket", "bridge", "nic", "leaf", "torus"]
+Medium = Literal["nvlink", "mesh", "slot", "switch", "socket", "bridge", "nic", "leaf", "uplink", "torus"]
 Direction = Literal["out", "in"]
+
+
+OUT: Direction = "out"
+IN: Direction = "in"
 
 
 class Wire(NamedTuple):
     """One direction of one thing that messages share: `number` is the first of the GPUs behind it.
 
     "out" leads away from that GPU; over a socket link or bridge to the higher number, along a torus onwards. `which` is
-    the GPU at the other end of a mesh wire, the rail of a leaf, the dimension of a torus wire, else 0.
+    the GPU at the other end of a mesh wire, the rail of a leaf, the dimension of a torus wire, else 0. Where a leaf has
+    n parallel up-links, up-link k of rail r is number r n + k, and leads to the same spine from every leaf.
     """
 
     medium: Medium
     direction: Direction
     number: int
     which: int = 0
+
+
+Load = tuple[Wire, float]
+"""Bytes over a wire for each byte of something."""
 
 
 def nic_of(node: Node) -> Link:
@@ -44,29 +55,61 @@ def link_between(cluster: Cluster, source: int, target: int) -> Link:
     return max((link for link in crossed if link), key=lambda link: link.latency, default=one.scale_up)
 
 
-def route(cluster: Cluster, source: int, target: int) -> tuple[Wire, ...]:
-    """The wires on the way from one GPU to another, in order; none from a GPU to itself."""
-    return _route(cluster, source, target, leaves=True)
+def route(cluster: Cluster, source: int, target: int, *, pxn: bool = True) -> tuple[Wire, ...]:
+    """The wires on the way from one GPU to another, in order; none from a GPU to itself.
+
+    NCCL's PXN needs a GPU of the communicator on the target's rail: without one `pxn` is False.
+    """
+    return tuple(wire for wire, _ in _loads(cluster, source, target, pxn=pxn, leaves=True))
 
 
-def loaded_route(cluster: Cluster, source: int, target: int) -> tuple[Wire, ...]:
+def loaded_route(cluster: Cluster, source: int, target: int, *, pxn: bool = True) -> tuple[Wire, ...]:
     """The wires of the route that can ever be the bottleneck: where leaves carry what is below them, they cannot."""
-    return _route(cluster, source, target, leaves=leaves_bind(cluster))
+    return tuple(wire for wire, _ in message_loads(cluster, source, target, pxn=pxn))
 
 
-def _route(cluster: Cluster, source: int, target: int, *, leaves: bool) -> tuple[Wire, ...]:
+def message_loads(cluster: Cluster, source: int, target: int, *, pxn: bool = True) -> tuple[Load, ...]:
+    """Those wires with the bytes over each for each byte of the message: less than 1 where it is spread over several."""
+    return tuple(_loads(cluster, source, target, pxn=pxn, leaves=leaves_bind(cluster)))
+
+
+def _loads(cluster: Cluster, source: int, target: int, *, pxn: bool, leaves: bool) -> Iterator[Load]:
     if source == target:
-        return ()
+        return
     if cluster.node_of(source) == cluster.node_of(target):
-        return _inside(cluster, source, target)
-    way_in = to_network(cluster, target, "in")
-    across = _across(cluster, source, target) if leaves or cluster.network.wiring == "torus" else ()
-    return (*to_network(cluster, source, "out"), *across, *reversed(way_in))
+        yield from ((wire, 1.0) for wire in _inside(cluster, source, target))
+        return
+    sender = _sender(cluster, source, target) if pxn and cluster.network.pxn else source
+    if sender != source:
+        yield from ((wire, 1.0) for wire in _inside(cluster, source, sender))
+    yield from ((wire, 1.0) for wire in to_network(cluster, sender, "out"))
+    if cluster.network.wiring == "torus":
+        one, other = cluster.node_of(source), cluster.node_of(target)
+        yield from ((wire, 1.0) for wire in torus_route(cluster, one, other))
+    elif leaves:
+        yield from over_spine(cluster, sender, target)
+    yield from ((wire, 1.0) for wire in reversed(to_network(cluster, target, "in")))
+
+
+def _sender(cluster: Cluster, source: int, target: int) -> int:
+    """The GPU by whose NIC a message leaves its node: NCCL takes that of the target's number, if NVLink leads to it and
+    its NIC is on the target's rail [NCCL, src/graph/search.cc, ncclTopoGetNetDev, NCCL_P2P_PXN_LEVEL=2]."""
+    node, slot = cluster.node_at(source), cluster.slot_of(target)
+    rail = nic_index(cluster.node_at(target), slot)
+    if cluster.network.wiring != "rail-optimised" or node.layout != "nvswitch" or slot >= node.num_gpus:
+        return source
+    if rail == nic_index(node, cluster.slot_of(source)) or rail != nic_index(node, slot):
+        return source
+    return source - cluster.slot_of(source) + slot
 
 
 def leaves_bind(cluster: Cluster) -> bool:
-    """Whether a leaf's way up carries less than the NICs below it."""
-    return cluster.network.wiring != "torus" and cluster.network.oversubscription > 1
+    """Whether a leaf's way up can carry less than the NICs below it send."""
+    network = cluster.network
+    if network.wiring == "torus":
+        return False
+    narrow = network.oversubscription > 1 or network.ecmp > 0 or network.background > 0
+    return narrow or any(name.lower().lstrip().startswith("leaf") for name in cluster.degraded)
 
 
 def _inside(cluster: Cluster, source: int, target: int) -> tuple[Wire, ...]:
@@ -126,12 +169,12 @@ def nic_index(node: Node, slot: int) -> int:
 def to_network(cluster: Cluster, gpu: int, direction: Direction) -> tuple[Wire, ...]:
     """The wires between a GPU and the network, the GPU's end first; in a torus the network begins at the node."""
     node, slot = cluster.node_at(gpu), cluster.slot_of(gpu)
-    first = _first_served(node, nic_index(node, slot))
+    first = first_served(node, nic_index(node, slot))
     nic = () if cluster.network.wiring == "torus" else (Wire("nic", direction, gpu - slot + first),)
     return nic if node.layout != "pcie" else (*_to_nic(node, gpu, slot, direction), *nic)
 
 
-def _first_served(node: Node, nic: int) -> int:
+def first_served(node: Node, nic: int) -> int:
     """The first slot that a NIC serves."""
     return -(-nic * node.num_gpus // num_nic_wires(node))
 
@@ -139,7 +182,7 @@ def _first_served(node: Node, nic: int) -> int:
 def _to_nic(node: Node, gpu: int, slot: int, direction: Direction) -> Iterator[Wire]:
     """A NIC that serves the GPUs of one PCIe switch is below it, else at the socket of the first GPU that it serves."""
     nic = nic_index(node, slot)
-    first, last = _first_served(node, nic), _first_served(node, nic + 1) - 1
+    first, last = first_served(node, nic), first_served(node, nic + 1) - 1
     yield Wire("slot", direction, gpu)
     if first // node.gpus_per_switch != last // node.gpus_per_switch:
         yield from _to_socket(node, gpu, slot, direction)
@@ -147,12 +190,32 @@ def _to_nic(node: Node, gpu: int, slot: int, direction: Direction) -> Iterator[W
         yield from _between_sockets(node, gpu - slot, *(ends if direction == "out" else reversed(ends)))
 
 
-def _across(cluster: Cluster, source: int, target: int) -> tuple[Wire, ...]:
-    """From the NIC of one node to that of another."""
-    if cluster.network.wiring == "torus":
-        return torus_route(cluster, cluster.node_of(source), cluster.node_of(target))
+def over_spine(cluster: Cluster, source: int, target: int) -> Iterator[Load]:
+    """From the leaf of one GPU's NIC up to the spine and down to that of another's: the bytes of one over each way."""
     up, down = leaf_of(cluster, source), leaf_of(cluster, target)
-    return () if up == down else (up, down._replace(direction="in"))
+    if up == down:
+        return
+    network = cluster.network
+    if not network.ecmp:
+        yield from ((up, 1.0), (down._replace(direction="in"), 1.0))
+        return
+    ends = (to_network(cluster, gpu, "out")[-1].number for gpu in (source, target))
+    taken = uplinks(network.ecmp, network.qps, network.ecmp_seed, *ends)
+    for leaf, direction in ((up, OUT), (down, IN)):
+        yield from ((_uplink(cluster, leaf, link, direction), share) for link, share in taken)
+
+
+def spread_evenly(cluster: Cluster, leaf: Wire) -> Iterator[Load]:
+    """A leaf's way, in that direction, for each byte of so many messages that hashing them spreads them evenly."""
+    num_uplinks = cluster.network.ecmp
+    if not num_uplinks:
+        yield leaf, 1.0
+    for link in range(num_uplinks):
+        yield _uplink(cluster, leaf, link, leaf.direction), 1 / num_uplinks
+
+
+def _uplink(cluster: Cluster, leaf: Wire, link: int, direction: Direction) -> Wire:
+    return Wire("uplink", direction, leaf.number, leaf.which * cluster.network.ecmp + link)
 
 
 def leaf_of(cluster: Cluster, gpu: int) -> Wire:
@@ -181,6 +244,13 @@ def torus_route(cluster: Cluster, source: int, target: int) -> tuple[Wire, ...]:
 
 def capacity(cluster: Cluster, wire: Wire) -> float:
     """Bytes per second that the wire carries."""
+    if not cluster.degraded:
+        return _sound_capacity(cluster, wire)
+    left = cluster.degraded_wires.get(wire._replace(direction="out"), 1.0)
+    return _sound_capacity(cluster, wire) * left
+
+
+def _sound_capacity(cluster: Cluster, wire: Wire) -> float:
     node = cluster.node_at(wire.number)
     match wire.medium:
         case "nvlink" | "slot" | "switch":
@@ -195,6 +265,9 @@ def capacity(cluster: Cluster, wire: Wire) -> float:
             return (node.bridge or node.scale_up).achievable_bandwidth
         case "leaf":
             return _leaf_capacity(cluster, wire)
+        case "uplink":
+            num_uplinks = cluster.network.ecmp
+            return _leaf_capacity(cluster, wire._replace(which=wire.which // num_uplinks)) / num_uplinks
         case "torus":
             num_neighbours = sum(min(size - 1, 2) for size in cluster.network.torus)
             return nic_of(node).achievable_bandwidth * node.num_nics / num_neighbours
@@ -206,50 +279,20 @@ def _nic_capacity(node: Node) -> float:
 
 
 def _leaf_capacity(cluster: Cluster, wire: Wire) -> float:
-    """What the NICs below the leaf carry, over the oversubscription; a leaf is as wide as if it were full."""
+    """What the NICs below the leaf carry, over the oversubscription, less what others take; a leaf is as wide as if it
+    were full."""
     network, first = cluster.network, cluster.node_of(wire.number)
     num_nodes = network.nodes_per_leaf or cluster.num_nodes
     is_rail = network.wiring == "rail-optimised"
-    if not cluster.is_mixed:
-        return num_nodes * _below(cluster.node, is_rail, wire.which) / network.oversubscription
-    firsts = (cluster.first_gpu(node) for node in range(first, first + num_nodes))
-    return sum(_below(cluster.node_at(gpu), is_rail, wire.which) for gpu in firsts) / network.oversubscription
+    if cluster.is_mixed:
+        firsts = (cluster.first_gpu(node) for node in range(first, first + num_nodes))
+        below = sum(_below(cluster.node_at(gpu), is_rail, wire.which) for gpu in firsts)
+    else:
+        below = num_nodes * _below(cluster.node, is_rail, wire.which)
+    return below * (1 - network.background) / network.oversubscription
 
 
 def _below(node: Node, is_rail: bool, rail: int) -> float:
     """What the NICs of one node that are at a leaf carry."""
     count = num_nic_wires(node)
     return _nic_capacity(node) * ((1 if rail < count else 0) if is_rail else count)
-
-
-def describe(cluster: Cluster, wire: Wire) -> str:
-    """The wire in words, as "NVLink port of GPU 3, out"."""
-    gpu, node = wire.number, cluster.node_at(wire.number)
-    place = f"node {cluster.node_of(gpu)}"
-    match wire.medium:
-        case "nvlink":
-            return f"NVLink port of GPU {gpu}, {wire.direction}"
-        case "mesh":
-            return f"wire from GPU {gpu} to GPU {wire.which}"
-        case "slot":
-            return f"PCIe slot of GPU {gpu}, {wire.direction}"
-        case "switch":
-            last = gpu + node.gpus_per_switch - 1
-            return f"PCIe switch of GPUs {gpu} to {last}, {'up' if wire.direction == 'out' else 'down'}"
-        case "socket":
-            return f"socket link of {place}, {'onwards' if wire.direction == 'out' else 'back'}"
-        case "bridge":
-            pair = (gpu, gpu + 1) if wire.direction == "out" else (gpu + 1, gpu)
-            return f"NVLink bridge from GPU {pair[0]} to GPU {pair[1]}"
-        case "nic":
-            return f"NIC {nic_index(node, cluster.slot_of(gpu))} of {place}, {wire.direction}"
-        case "leaf":
-            return f"{_leaf_name(cluster, wire)} {'up to' if wire.direction == 'out' else 'down from'} the spine"
-        case "torus":
-            sense = "onwards" if wire.direction == "out" else "back"
-            return f"torus wire of {place}, dimension {wire.which}, {sense}"
-
-
-def _leaf_name(cluster: Cluster, wire: Wire) -> str:
-    number = cluster.node_of(wire.number) // (cluster.network.nodes_per_leaf or cluster.num_nodes)
-    return f"leaf {number}" + (f" of rail {wire.which}" if cluster.network.wiring == "rail-optimised" else "")

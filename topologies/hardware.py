@@ -19,6 +19,9 @@ Origin = Literal["measured", "interpolated", "extrapolated", "datasheet"]
 Layout = Literal["nvswitch", "mesh", "pcie"]
 Wiring = Literal["rail-optimised", "fat-tree", "torus"]
 
+FULL_POWER = 1.4
+"""Full power over the power limit of a GPU that nobody measured: 1.41 on an A100, 1.40 on an H100 (their sheets)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
@@ -49,7 +52,8 @@ class Gpu:
 
     `fit` holds what its data sheet says to be achievable, `fits` by operation ("gemm bf16") what measurements say.
     `num_sms` counts SMs, or CUs. `nvlink` and `pcie` name the links that it comes with in the catalogue (NVLink, or
-    the maker's own scale-up link; None where it has none).
+    the maker's own scale-up link; None where it has none). `full_power` is what a dense matrix product
+    would draw at the boost clock if no limit held it back.
     """
 
     name: str
@@ -63,6 +67,12 @@ class Gpu:
     fits: Mapping[str, Fit] = field(default_factory=dict, hash=False)
     nvlink: str | None = None
     pcie: str | None = None
+    full_power: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Where nobody says what it draws in full, that is as much above its limit as for an A100 and an H100."""
+        if not self.full_power:
+            object.__setattr__(self, "full_power", FULL_POWER * self.power_limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,13 +126,23 @@ class Network:
     'rail-optimised': NIC n of `nodes_per_leaf` nodes shares leaf switch n; 'fat-tree': all NICs of `nodes_per_leaf`
     nodes share one. Leaves meet in spines, with 1/`oversubscription` of the bandwidth below the leaf; `nodes_per_leaf`
     0 is one leaf for all. 'torus': nodes are points of a grid of `torus` sizes, closed to rings; the bandwidth of a
-    node's NICs is dealt evenly to wires to its neighbours, of which a ring of two has one.
+    node's NICs is dealt evenly to wires to its neighbours, of which a ring of two has one. `sharp`: its switches sum.
+
+    On rails NCCL's `pxn` sends by the NIC that shares the target's leaf. `ecmp` are the parallel up-links of a leaf, to
+    which messages are hashed by `qps` connections each, as `ecmp_seed` has it; 0 is one wide link for all.
+    `background` is the share of the ways to the spine that others take.
     """
 
     wiring: Wiring
     oversubscription: float = 1.0
     nodes_per_leaf: int = 0
     torus: tuple[int, ...] = ()
+    sharp: bool = False
+    pxn: bool = True
+    ecmp: int = 0
+    qps: int = 2
+    ecmp_seed: int = 0
+    background: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,11 +159,29 @@ class Pool:
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """Pools of equal nodes on one network. GPUs and nodes are counted through the pools, slot by slot, node by node."""
+    """Pools of equal nodes on one network. GPUs and nodes are counted through the pools, slot by slot, node by node.
+
+    `nccl_version`, such as 2.27.3, decides by which algorithm a collective goes. `degraded` says what is left of
+    wires that carry less than they should, by their names (see degraded.py).
+    """
 
     name: str
     pools: tuple[Pool, ...]
     network: Network
+    nccl_version: str = "2.27"
+    degraded: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.name, self.pools, self.network, self.nccl_version))
+
+    def __hash__(self) -> int:
+        """Taken once: a cluster keys the caches of all costs."""
+        return self._hash
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without the hash, which is another in another process."""
+        return {name: value for name, value in self.__dict__.items() if name != "_hash"}
 
     @property
     def is_mixed(self) -> bool:
@@ -177,6 +215,13 @@ class Cluster:
     def _first_nodes(self) -> tuple[int, ...]:
         """The first node of each pool."""
         return (0, *accumulate(pool.num_nodes for pool in self.pools[:-1]))
+
+    @cached_property
+    def degraded_wires(self) -> "Mapping[Wire, float]":
+        """What is left of each degraded wire's capacity, by its way out."""
+        from topologies.degraded import factors
+
+        return factors(self)
 
     def pool_of(self, gpu: int) -> int:
         """The index of the pool that a GPU is in."""

@@ -4,12 +4,13 @@ The catalogue's sheets are checked by tests and a user's by sheets.py; both are 
 What does not say how the GPUs of a node are joined gets the GPU's own way: NVLink where it has one, else PCIe.
 """
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-from topologies.catalogue import named, names, sheet
-from topologies.document import Document, InputError, Location, Value, error_at
-from topologies.fits import link_with_fits, shipped, with_fits
+from topologies.catalogue import named, names, outline, sheet
+from topologies.document import Document, InputError, Location, Value, error_at, shorten
+from topologies.fits import Relative, fitted_parts, link_with_fits, relative, with_fits
 from topologies.hardware import Cluster, Fit, Gpu, Layout, Link, Network, Node, Pool, Wiring
 from topologies.quantity import parse
 
@@ -18,6 +19,9 @@ Fields = dict[str, Value]
 # The scale-up links of these kinds are single wires from GPU to GPU; all other kinds lead to a switch.
 _MESHES = ("infinity-fabric", "gaudi")
 _BRIDGE = "nvlink-bridge"
+NCCL_VERSION = "2.27"
+VERSION = r"^[1-9]\d?\.\d{1,2}(\.\d{1,3})?$"
+_VERSION = re.compile(VERSION)
 WAYS: Mapping[str, Layout] = {"nvlink": "nvswitch", "mesh": "mesh", "pcie": "pcie"}
 WIRINGS: Mapping[str, Wiring] = {
     "rail-optimised": "rail-optimised",
@@ -62,7 +66,24 @@ def cluster_in(document: Document) -> Cluster:
         sections = [_pool(document, ("pools", index), _mapping(pool)) for index, pool in enumerate(pools)]
     else:
         sections = [_pool(document, (), fields)]
-    return Cluster(name=_text(fields["name"]), pools=tuple(sections), network=_network(fields))
+    return Cluster(
+        name=_text(fields["name"]),
+        pools=tuple(sections),
+        network=_network(fields),
+        nccl_version=version(fields.get("nccl_version", NCCL_VERSION)),
+        degraded={name: _number(left) for name, left in _mapping(fields.get("degraded", {})).items()},
+    )
+
+
+def version(value: Value) -> str:
+    """A version as text; YAML reads 2.30 as a number, which then has two decimals.
+
+    Raises ValueError where it is none.
+    """
+    text = f"{value:.2f}" if isinstance(value, float) else str(value)
+    if not _VERSION.fullmatch(text):
+        raise ValueError(f"{shorten(text)} is no version of NCCL; write digits and dots, such as 2.27.3")
+    return text
 
 
 def own_way(gpu: Gpu) -> tuple[Layout, Link]:
@@ -141,6 +162,12 @@ def _network(fields: Fields) -> Network:
         oversubscription=_number(fields.get("oversubscription", 1.0)),
         nodes_per_leaf=_count(fields.get("nodes_per_leaf", 0)),
         torus=tuple(_count(size) for size in torus),
+        sharp=fields.get("sharp") is True,
+        pxn=fields.get("pxn") is not False,
+        ecmp=_count(fields.get("ecmp", 0)),
+        qps=_count(fields.get("qps", 2)),
+        ecmp_seed=_count(fields.get("ecmp_seed", 0)),
+        background=_number(fields.get("background", 0.0)),
     )
 
 
@@ -150,10 +177,17 @@ def _gpu(fields: Fields, origin: str) -> Gpu:
 
 
 @lru_cache
-def _measured_gpus() -> tuple[Gpu, ...]:
-    """The GPUs of the catalogue that have fits, as their sheets have them."""
-    measured = [name for name in shipped() if name in names("gpus")]
-    return tuple(_gpu_sheet(_mapping(sheet("gpus", name).data), name) for name in measured)
+def _measured_gpus() -> tuple[Relative, ...]:
+    """The GPUs of the catalogue that have fits, by three lines of each sheet: whole sheets would take long to read."""
+    return tuple(outlined(name) for name in fitted_parts() if name in names("gpus"))
+
+
+def outlined(name: str) -> Relative:
+    """A GPU of the catalogue as far as it matters to those that borrow its fits."""
+    lines = outline("gpus", name, ("peak_flops", "num_sms", "memory_bandwidth"))
+    rates = (rate.split(": ") for rate in lines["peak_flops"].strip("{} ").split(","))
+    peaks = {precision.strip(): parse(rate, "FLOP/s") for precision, rate in rates}
+    return relative(name, peaks, int(lines["num_sms"]), parse(lines["memory_bandwidth"], "B/s"))
 
 
 def _gpu_sheet(fields: Fields, origin: str) -> Gpu:
@@ -166,6 +200,7 @@ def _gpu_sheet(fields: Fields, origin: str) -> Gpu:
         num_sms=_count(fields["num_sms"]),
         l2_nbytes=parse(fields["l2_cache"], "B"),
         power_limit=parse(fields["power_limit"], "W"),
+        full_power=parse(fields["full_power"], "W") if "full_power" in fields else 0.0,
         fit=_fit(fields, origin),
         nvlink=None if nvlink is None else _text(nvlink),
         pcie=None if pcie is None else _text(pcie),
@@ -173,14 +208,24 @@ def _gpu_sheet(fields: Fields, origin: str) -> Gpu:
 
 
 def _link(fields: Fields, origin: str) -> Link:
-    link = Link(
+    return link_with_fits(_link_sheet(fields, origin), _measured_links())
+
+
+@lru_cache
+def _measured_links() -> Mapping[str, float]:
+    """The links of the catalogue that have fits, and their bytes per second."""
+    measured = [name for name in fitted_parts() if name in names("links")]
+    return {name: parse(outline("links", name, ("bandwidth",))["bandwidth"], "B/s") for name in measured}
+
+
+def _link_sheet(fields: Fields, origin: str) -> Link:
+    return Link(
         name=_text(fields["name"]),
         bandwidth=parse(fields["bandwidth"], "B/s"),
         latency=parse(fields["latency"], "s"),
         fit=_fit(fields, origin),
         num_peers=_count(fields.get("peers", 0)),
     )
-    return link_with_fits(link)
 
 
 def _fit(fields: Fields, origin: str) -> Fit:

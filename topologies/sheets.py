@@ -37,6 +37,13 @@ Count = Annotated[int, Field(ge=1, le=100_000)]
 CountOrNone = Annotated[int, Field(ge=0, le=100_000)]
 Name = Annotated[str, Field(min_length=1, max_length=80)]
 WiringWord = Annotated[Wiring, BeforeValidator(lambda word: parts.WIRINGS.get(word, word))]
+NcclVersion = Annotated[
+    str, BeforeValidator(parts.version), WithJsonSchema({"type": ["string", "number"], "pattern": parts.VERSION})
+]
+UplinkCount = Annotated[int, Field(ge=0, le=1024)]
+ConnectionCount = Annotated[int, Field(ge=1, le=128)]
+Share = Annotated[float, Field(ge=0, le=0.99)]
+Degraded = Annotated[dict[Name, Fraction], Field(max_length=1000)]
 Precision = Literal["fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "fp6", "fp4", "int8", "int4"]
 
 Title = Annotated[Name, Field(description="What it is called in results.")]
@@ -45,7 +52,7 @@ Sources = Annotated[dict[str, str], Field(description="For each figure, by its f
 
 _CONFIG = ConfigDict(extra="forbid", frozen=True, strict=True)
 _TREE = ("gpus_per_switch", "sockets", "socket_link", "bridge")
-_LEAVES = ("oversubscription", "nodes_per_leaf")
+_LEAVES = ("oversubscription", "nodes_per_leaf", "ecmp", "qps", "ecmp_seed", "background")
 # The names of links that a field may well hold begin like this.
 LINKS = {
     "nvlink": ("nvlink",),
@@ -82,6 +89,9 @@ class GpuSheet(BaseModel):
     num_sms: Count = Field(description="Streaming multiprocessors, or compute units.")
     l2_cache: Size = Field(description="Last cache before the memory, such as '50 MiB'.")
     power_limit: Power = Field(description="Such as '700 W'.")
+    full_power: Power | None = Field(
+        default=None, description="Of a dense matrix product at the boost clock, were there no limit; 1.4 times it."
+    )
     nvlink: Name | None = Field(default=None, description="The scale-up link that it comes with, by name.")
     pcie: Name | None = Field(default=None, description="The PCIe link that it comes with, by name.")
     achievable: GpuAchievable = Field(description="What it was seen to reach.")
@@ -141,6 +151,20 @@ class _NetworkSheet(BaseModel):
     nodes_per_leaf: CountOrNone = Field(default=0, description="Nodes below one leaf switch; 0 is one leaf for all.")
     torus: list[Count] = Field(
         default=[], max_length=6, description="Sizes of the grid where wiring is torus, such as [4, 4, 4]."
+    )
+    pxn: bool = Field(default=True, description="NCCL's PXN: by NVLink to the NIC on the target's rail.")
+    ecmp: UplinkCount = Field(
+        default=0, description="Parallel up-links of a leaf, to which messages are hashed; 0 spreads them ideally."
+    )
+    qps: ConnectionCount = Field(default=2, description="Connections of a message, each hashed to an up-link.")
+    ecmp_seed: CountOrNone = Field(default=0, description="Which of the ways to hash it is.")
+    background: Share = Field(default=0.0, description="What others take of the ways to the spine, such as 0.3.")
+    degraded: Degraded = Field(
+        default={}, description="What is left of some wires, by name, such as {node 2 nic 3: 0.5, leaf 0: 0.8}."
+    )
+    sharp: bool = Field(default=False, description="The network's switches sum what nodes send: NCCL's CollNet.")
+    nccl_version: NcclVersion = Field(
+        default=parts.NCCL_VERSION, description="Of NCCL, which chooses its algorithms by version, such as '2.27.3'."
     )
     sources: Sources = {}
 

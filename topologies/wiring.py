@@ -6,8 +6,9 @@ Each check names the field of the sheet that it is about and says what to write 
 from collections.abc import Iterator
 from math import prod
 
+from topologies.degraded import Wrong, wires
 from topologies.document import Location
-from topologies.hardware import Cluster, Node
+from topologies.hardware import Cluster, Network, Node
 
 Problem = tuple[Location, str]
 
@@ -22,6 +23,11 @@ def problems(cluster: Cluster) -> Iterator[Problem]:
         for field, message in (*_inside(pool.node), *_outside(pool.node, cluster.num_nodes)):
             yield (*at, field), message
     yield from (((field,), message) for field, message in _network(cluster))
+    for name in cluster.degraded:
+        try:
+            wires(cluster, name)
+        except Wrong as wrong:
+            yield ("degraded", name), str(wrong)
 
 
 def _inside(node: Node) -> Iterator[tuple[str, str]]:
@@ -71,8 +77,9 @@ def _network(cluster: Cluster) -> Iterator[tuple[str, str]]:
         return
     if network.torus:
         yield "torus", f"wiring is {network.wiring}; write wiring: torus, or take the sizes out"
-    if network.wiring == "fat-tree" and network.oversubscription > 1 and not network.nodes_per_leaf:
-        yield "oversubscription", "with one leaf for all nodes nothing is oversubscribed; write nodes_per_leaf as well"
+    if network.wiring == "fat-tree" and not network.nodes_per_leaf:
+        for field in _of_the_spine(network):
+            yield field, "one leaf for all nodes needs no spine; write nodes_per_leaf as well"
 
 
 def _torus(cluster: Cluster) -> Iterator[tuple[str, str]]:
@@ -82,6 +89,15 @@ def _torus(cluster: Cluster) -> Iterator[tuple[str, str]]:
         yield "torus", f"{sizes} is not {cluster.num_nodes} nodes; write sizes that multiply to it, such as [4, 4, 4]"
     elif max(network.torus) > LONGEST_RING:
         yield "torus", f"a ring of {max(network.torus)} nodes is too long; write sizes up to {LONGEST_RING}"
-    if network.oversubscription > 1 or network.nodes_per_leaf:
-        field = "nodes_per_leaf" if network.nodes_per_leaf else "oversubscription"
+    for field in (*_of_the_spine(network), *(["nodes_per_leaf"] if network.nodes_per_leaf else [])):
         yield field, "a torus has no leaf switches; take it out"
+
+
+def _of_the_spine(network: Network) -> list[str]:
+    """The fields that say how narrow the ways to the spine are."""
+    said = {
+        "oversubscription": network.oversubscription > 1,
+        "ecmp": network.ecmp > 0,
+        "background": network.background > 0,
+    }
+    return [field for field, is_said in said.items() if is_said]

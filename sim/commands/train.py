@@ -1,6 +1,8 @@
 """`shardsim train`: one training step of a model on a cluster, by flags or from a scenario file."""
 
+import shlex
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -71,7 +73,9 @@ def train(
         ),
     ] = None,
     sets: Annotated[list[str] | None, typer.Option("--set", help="any field of a scenario: --set plan.tp=4")] = None,
-    profile: Annotated[str | None, typer.Option(help="a profile of calibrate (not supported yet)")] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="fits to lay over those of the package: a file of calibrate's, or a folder")
+    ] = None,
     seed: Annotated[int, typer.Option(help="same seed, same bytes; nothing is random yet")] = 0,
     detail: Annotated[
         str | None,
@@ -94,10 +98,6 @@ def train(
     """Simulate one training step and show where its time goes."""
     if hta and out is None:
         raise InputError("--hta writes into the folder of --out; add for example --out out/run")
-    if profile is not None:
-        raise InputError(
-            "--profile is not supported yet: this release simulates from data sheets and published figures"
-        )
     console.one_of("detail", detail or "layer", _DETAILS)
     console.one_of("format", output, tuple(PRINTERS))
     flags: dict[str, Value] = {
@@ -105,7 +105,7 @@ def train(
         "schedule": schedule, "recompute": recompute, "micro_batch": micro_batch, "global_batch": global_batch,
         "seq_len": seq_len, "precision": precision, "framework": framework, "tokens": tokens, "price": price,
     }  # fmt: skip
-    report = _run(model, cluster, flags, sets or [], cast("Detail | None", detail), out, hta, quiet)
+    report = _run(model, cluster, flags, sets or [], profile, cast("Detail | None", detail), out, hta, quiet)
     console.show(PRINTERS[output](report))
     if not report.fits:
         raise typer.Exit(console.INFEASIBLE)
@@ -116,6 +116,7 @@ def _run(
     cluster: str | None,
     flags: Mapping[str, Value],
     sets: list[str],
+    profile: Path | None,
     detail: "Detail | None",
     out: Path | None,
     rank_traces: bool,
@@ -129,16 +130,31 @@ def _run(
         file = _scenario_file(model, cluster)
         scenario = _load(file, flags, sets) if file else _from_flags(model, cluster, flags, sets)
         files = (file, *scenario.files) if file else scenario.files
+        if profile is not None:
+            scenario, files = _calibrated(scenario, profile), (*files, *_files_of(profile))
         tell(f"choosing the plan for {scenario.model.name}")
         scenario = resolve(scenario)
         inputs = _prepared(out, files)
         tell(f"playing a step of {scenario.model.name} on {scenario.num_gpus:,} GPUs")
         report = run_scenario(scenario, detail=detail)
+        if profile is not None:
+            report = replace(report, command=f"{report.command} --profile {shlex.quote(str(profile))}")
         tell("writing the report")
         written = () if out is None else _write(report, scenario, out, inputs, rank_traces)
     if written and not quiet:
         console.note(f"wrote {_names(written, out)} to {out}")
     return report
+
+
+def _calibrated(scenario: "Scenario", profile: Path) -> "Scenario":
+    """The scenario on its cluster with the fits of a profile laid over it."""
+    from topologies import fits
+
+    return replace(scenario, cluster=fits.laid_over(scenario.cluster, fits.profile(profile)))
+
+
+def _files_of(profile: Path) -> tuple[Path, ...]:
+    return tuple(sorted(profile.glob("*.yaml"))) if profile.is_dir() else (profile,)
 
 
 def _names(written: tuple[Path, ...], folder: Path | None) -> str:

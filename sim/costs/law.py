@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from topologies.document import InputError
 from topologies.hardware import Cluster, Fit, Gpu, Link, Origin
 
 Array = NDArray[np.float64]
@@ -48,7 +49,13 @@ class Law(Generic[Part]):
 def fit_of(part: Gpu | Link, law: Law[Part]) -> Fit:
     """The part's fit of an operation; where nobody measured any part of its kind, what the law starts from."""
     found = part.fits.get(law.operation)
-    return found if found is not None else starting_fit(law)
+    if found is None:
+        return starting_fit(law)
+    for missing in law.parameters.keys() - found.values.keys():
+        raise InputError(
+            f"{found.part}: the fit of {law.operation} has no {missing}: another version made it; `calibrate fit` again"
+        )
+    return found
 
 
 def starting_fit(law: Law[Part]) -> Fit:

@@ -5,7 +5,7 @@ One framework version is one set of facts for every run, never tuned to a row or
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -42,7 +42,7 @@ class Framework:
     gradient_nbytes: Literal[2, 4]
     gradient_reduce_nbytes: Literal[2, 4]
     logits_nbytes: Literal[2, 4]
-    sources: Mapping[str, str]
+    sources: Mapping[str, str] = field(hash=False)
 
 
 def names() -> list[str]:

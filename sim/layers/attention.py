@@ -4,7 +4,9 @@ Heads are dealt to the tp ranks; the core runs on the rank's own heads without c
 (learned), turned into queries and keys (rotary), or a bias on the scores (ALiBi): free, as the scores are at hand.
 """
 
-from sim.costs import ELEMENT
+from collections.abc import Iterable
+
+from sim.costs import ELEMENT, sharing
 from sim.costs.attention import Shape, flash_backward, flash_forward, unfused_backward, unfused_forward
 from sim.costs.memory_bound import Kernel
 from sim.instructions import Block, Compute
@@ -54,18 +56,26 @@ def core_forward(context: Context, prefix: str = "") -> Block:
     """Scores, softmax, dropout, context; `prefix` tells a recomputation apart."""
     gpu, shape, framework = context.gpu, _shape(context), context.framework
     if framework.attention == "flash":
-        return (Compute(name=f"{prefix}flash forward", duration=flash_forward(gpu, shape)),)
+        load = sharing.flash(gpu.fit["flash_forward_efficiency"])
+        return (Compute(name=f"{prefix}flash forward", duration=flash_forward(gpu, shape), load=load),)
     kernels = unfused_forward(gpu, shape, fused_softmax=framework.fused_softmax, dropout=context.dropout)
-    return tuple(Compute(name=prefix + name, duration=seconds) for name, seconds in kernels)
+    return _bound_by_scores(context, ((prefix + name, seconds) for name, seconds in kernels))
 
 
 def core_backward(context: Context) -> Block:
     """Gradients of queries, keys and values."""
     gpu, shape, framework = context.gpu, _shape(context), context.framework
     if framework.attention == "flash":
-        return (Compute(name="flash backward", duration=flash_backward(gpu, shape)),)
+        load = sharing.flash(gpu.fit["flash_backward_efficiency"])
+        return (Compute(name="flash backward", duration=flash_backward(gpu, shape), load=load),)
     kernels = unfused_backward(gpu, shape, fused_softmax=framework.fused_softmax, dropout=context.dropout)
-    return tuple(Compute(name=name, duration=seconds) for name, seconds in kernels)
+    return _bound_by_scores(context, kernels)
+
+
+def _bound_by_scores(context: Context, kernels: Iterable[tuple[str, float]]) -> Block:
+    """Unfused kernels, the products too, are as fast as the HBM takes the scores."""
+    load = sharing.streaming(context.gpu)
+    return tuple(Compute(name=name, duration=seconds, load=load) for name, seconds in kernels)
 
 
 def saved_nbytes(context: Context) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sim.costs import ELEMENT
+from sim.costs import ELEMENT, sharing
 from sim.costs.memory_bound import Kernel, kernel
 from sim.frameworks import Framework
 from sim.instructions import Block, Collective, CollectiveOperation, Compute, Instruction
@@ -87,7 +87,12 @@ def join(*passes: Pass) -> Pass:
 
 def run(context: Context, name: str, what: Kernel, num_elements: float) -> Compute:
     """A memory-bound kernel as an instruction."""
-    return Compute(name=name, duration=kernel(context.gpu, what, num_elements))
+    return streaming(context, name, kernel(context.gpu, what, num_elements))
+
+
+def streaming(context: Context, name: str, seconds: float) -> Compute:
+    """A kernel that the HBM bounds, as an instruction."""
+    return Compute(name=name, duration=seconds, load=sharing.streaming(context.gpu))
 
 
 def collective_of(context: Context, name: str, operation: CollectiveOperation, nbytes: float) -> Block:

@@ -6,8 +6,7 @@ With sequence parallelism the sum is a reduce-scatter, and positions and dropout
 import math
 
 from sim.costs.memory_bound import embedding_gradient
-from sim.instructions import Compute
-from sim.layers.context import Context, Pass, compute_pass, gathered, run, scattered_sum
+from sim.layers.context import Context, Pass, compute_pass, gathered, run, scattered_sum, streaming
 
 
 def forward(context: Context) -> Pass:
@@ -28,7 +27,7 @@ def backward(context: Context) -> Pass:
     drop = (run(context, "embedding dropout backward", "dropout backward", local),) if context.dropout else ()
     gather = gathered(context, "embedding gradient gather", context.hidden_nbytes)
     seconds = embedding_gradient(context.gpu, parameters(context), context.framework.gradient_nbytes)
-    return compute_pass((*drop, *gather, Compute(name="embedding weight gradient", duration=seconds)))
+    return compute_pass((*drop, *gather, streaming(context, "embedding weight gradient", seconds)))
 
 
 def saved_nbytes(context: Context) -> float:

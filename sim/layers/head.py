@@ -9,7 +9,6 @@ from typing import Final
 
 from sim.costs import ELEMENT
 from sim.costs.memory_bound import cross_entropy_backward, cross_entropy_forward
-from sim.instructions import Compute
 from sim.layers.context import (
     Context,
     Pass,
@@ -19,6 +18,7 @@ from sim.layers.context import (
     norm_forward,
     norm_parameters,
     run,
+    streaming,
 )
 from sim.layers.linear import column_backward, column_forward
 
@@ -38,7 +38,7 @@ def forward(context: Context) -> Pass:
     return join(
         compute_pass(norm_forward(context, NORM)),
         column_forward(context, LOGITS, context.model.hidden, _shard(context) * context.tp),
-        compute_pass((Compute(name="loss forward", duration=seconds), *sums)),
+        compute_pass((streaming(context, "loss forward", seconds), *sums)),
     )
 
 
@@ -46,7 +46,7 @@ def backward(context: Context) -> Pass:
     """Gradients of the logits, of the hidden state, of the matrix; then of the norm, where no residual joins."""
     seconds = cross_entropy_backward(context.gpu, _num_logits(context), context.framework.logits_nbytes)
     return join(
-        compute_pass((Compute(name="loss backward", duration=seconds),)),
+        compute_pass((streaming(context, "loss backward", seconds),)),
         column_backward(context, LOGITS, context.model.hidden, _shard(context) * context.tp),
         compute_pass((run(context, f"{NORM} backward", "norm backward", context.local_hidden_elements),)),
     )

@@ -6,7 +6,7 @@ at the next column-parallel layer, whose whole input is gathered again for the w
 
 from typing import NamedTuple
 
-from sim.costs import ELEMENT
+from sim.costs import ELEMENT, sharing
 from sim.costs.gemm import gemm
 from sim.instructions import Block, Compute, Record, Wait
 from sim.layers.context import COMPUTE, TP, Context, Pass, compute_pass, gathered, scattered_sum
@@ -83,14 +83,18 @@ def _input_gradient(context: Context, name: str, width_in: int, width_out: int) 
 
 
 def _product(context: Context, name: str, num_tokens: int, width_out: int, width_in: int) -> Compute:
-    return Compute(name=name, duration=gemm(context.gpu, num_tokens, width_out, width_in, context.precision))
+    shape = num_tokens, width_out, width_in, context.precision
+    seconds = gemm(context.gpu, *shape)
+    return Compute(name=name, duration=seconds, load=sharing.product(context.gpu, seconds, *shape))
 
 
 def _weight_gradient(context: Context, name: str, width_in: int, width_out: int, num_tokens: int) -> Compute:
     """The product is added to the accumulated gradient on its way out [apex, fused_weight_gradient_mlp_cuda]."""
     nbytes = 2 * context.framework.gradient_nbytes
-    seconds = gemm(context.gpu, width_out, width_in, num_tokens, context.precision, output_nbytes=nbytes)
-    return Compute(name=f"{name} weight gradient", duration=seconds)
+    shape = width_out, width_in, num_tokens, context.precision
+    seconds = gemm(context.gpu, *shape, output_nbytes=nbytes)
+    load = sharing.product(context.gpu, seconds, *shape, output_nbytes=nbytes)
+    return Compute(name=f"{name} weight gradient", duration=seconds, load=load)
 
 
 class _Beside(NamedTuple):

@@ -9,8 +9,9 @@ the time of a product.
 import math
 from typing import Final
 
-from sim.costs import ELEMENT
-from sim.costs.gemm import gemm
+from sim.costs import ELEMENT, sharing
+from sim.costs.expert_load import balanced_rows
+from sim.costs.grouped_gemm import grouped_gemm, grouped_weight_gradient
 from sim.instructions import Block, Compute
 from sim.layers import dense
 from sim.layers.context import Context, Pass, compute_pass, gathered, join, run, scattered_sum
@@ -113,11 +114,11 @@ def _experts_forward(context: Context) -> Block:
     ffn, hidden, rows = _moe(context).ffn, context.model.hidden, _num_rows(context)
     return (
         *gathered(context, "token gather", context.hidden_nbytes),
-        run(context, "permute", "copy", rows * hidden),
+        run(context, "permute", "permute", rows * hidden),
         _grouped(context, f"{UP} forward", hidden, dense.up_width(context, ffn) // context.tp),
         *dense.activation_forward(context, EXPERTS, rows, ffn),
         _grouped(context, f"{DOWN} forward", ffn // context.tp, hidden),
-        run(context, "unpermute", "add", rows * hidden),
+        run(context, "unpermute", "unpermute", rows * hidden),
         *scattered_sum(context, "token sum", context.hidden_nbytes),
     )
 
@@ -129,37 +130,45 @@ def _experts_backward(context: Context) -> Block:
     bias = (run(context, f"{DOWN} bias gradient", "bias gradient", rows * hidden),) if context.model.bias else ()
     return (
         *gathered(context, "token gradient gather", context.hidden_nbytes),
-        run(context, "unpermute gradient", "copy", rows * hidden),
+        run(context, "unpermute gradient", "permute", rows * hidden),
         *bias,
         _grouped(context, f"{DOWN} input gradient", hidden, local),
         _grouped_weight_gradient(context, DOWN, local, hidden),
         *dense.activation_backward(context, EXPERTS, rows, ffn),
         _grouped(context, f"{UP} input gradient", up, hidden),
         _grouped_weight_gradient(context, UP, hidden, up),
-        run(context, "permute gradient", "add", rows * hidden),
+        run(context, "permute gradient", "unpermute", rows * hidden),
         *scattered_sum(context, "token gradient sum", context.hidden_nbytes),
     )
 
 
 def _grouped(context: Context, name: str, width_in: int, width_out: int) -> Compute:
-    """One product per expert, all in one kernel.
-
-    Every expert gets the mean number of rows, rounded up: too much work by less than experts / (tokens x top_k). Where
-    there are fewer rows than experts, each goes to another expert, and the other experts' weights are not read.
-    """
-    rows, num_busy = _rows_per_expert(context)
-    return Compute(name=name, duration=gemm(context.gpu, rows, width_out, width_in, context.precision, batch=num_busy))
+    """One product per expert, all in one kernel; where there are fewer rows than experts, some have none."""
+    rows, num_busy = _mean_rows(context)
+    shape = rows, width_out, width_in, context.precision
+    seconds = grouped_gemm(context.gpu, _rows_per_expert(context), *shape[1:])
+    return Compute(name=name, duration=seconds, load=sharing.product(context.gpu, seconds, *shape, batch=num_busy))
 
 
 def _grouped_weight_gradient(context: Context, name: str, width_in: int, width_out: int) -> Compute:
     """Every microbatch each busy expert's accumulated gradient is read, and written with the product added."""
-    rows, num_busy = _rows_per_expert(context)
+    rows, num_busy = _mean_rows(context)
     nbytes = 2 * context.framework.gradient_nbytes
-    seconds = gemm(context.gpu, width_out, width_in, rows, context.precision, batch=num_busy, output_nbytes=nbytes)
-    return Compute(name=f"{name} weight gradient", duration=seconds)
+    shape = width_out, width_in, rows, context.precision
+    all_rows = _rows_per_expert(context)
+    seconds = grouped_weight_gradient(
+        context.gpu, all_rows, width_out, width_in, context.precision, output_nbytes=nbytes
+    )
+    load = sharing.product(context.gpu, seconds, *shape, batch=num_busy, output_nbytes=nbytes)
+    return Compute(name=f"{name} weight gradient", duration=seconds, load=load)
 
 
-def _rows_per_expert(context: Context) -> tuple[int, int]:
+def _rows_per_expert(context: Context) -> tuple[int, ...]:
+    """Routing is balanced: experts' rows differ by one at most."""
+    return balanced_rows(_num_rows(context), _moe(context).num_experts)
+
+
+def _mean_rows(context: Context) -> tuple[int, int]:
     """Rows of an expert that has any, and how many have."""
     num_busy = min(_moe(context).num_experts, _num_rows(context))
     return math.ceil(_num_rows(context) / num_busy), num_busy

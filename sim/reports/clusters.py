@@ -6,9 +6,10 @@ import topologies
 from sim.reports.parts import NOTHING, gpu_record, gpu_words, link_record, link_words
 from sim.reports.tables import Row, Sheet
 from topologies.document import InputError
-from topologies.fabric import capacity, describe
+from topologies.fabric import capacity
 from topologies.hardware import Cluster, Gpu, Link, Network, Node, Pool
 from topologies.quantity import rate
+from topologies.wire_names import describe
 
 CLUSTER_COLUMNS = ("cluster", "GPU", "GPUs per node", "most nodes", "inside", "network", "wiring")
 ROUTE_COLUMNS = ("wire", "carries")

@@ -77,6 +77,22 @@ class ClusterSection(Section):
     """Over that of a name: nodes below one leaf switch; 0 is one leaf for all."""
     torus: Annotated[list[sheets.Count], Field(max_length=6)] | None = None
     """Over that of a name: sizes of the grid where wiring is torus, such as [4, 4, 4]."""
+    pxn: bool | None = None
+    """Over that of a name: NCCL's PXN, by NVLink to the NIC on the target's rail."""
+    ecmp: sheets.UplinkCount | None = None
+    """Over that of a name: parallel up-links of a leaf, to which messages are hashed; 0 spreads them ideally."""
+    qps: sheets.ConnectionCount | None = None
+    """Over that of a name: connections of a message, each hashed to an up-link."""
+    ecmp_seed: sheets.CountOrNone | None = None
+    """Over that of a name: which of the ways to hash it is."""
+    background: sheets.Share | None = None
+    """Over that of a name: what others take of the ways to the spine, such as 0.3."""
+    degraded: sheets.Degraded | None = None
+    """Over that of a name: what is left of some wires, such as {node 2 nic 3: 0.5, leaf 0: 0.8}."""
+    sharp: bool | None = None
+    """Over that of a name: whether the network's switches sum what nodes send."""
+    nccl_version: sheets.NcclVersion | None = None
+    """Over that of a name: the version of NCCL, such as '2.27.3'."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:

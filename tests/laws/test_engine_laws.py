@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.costs.collectives import COLLECTIVES
+from sim.costs.collectives import alone as seconds_alone
 from sim.critical_path import critical_path
 from sim.engine import Engine
 from sim.instructions import Activity, Compute, Record, Transfer, Wait
 from sim.program import Program, Stream
 from sim.schedules import SCHEDULES, Action
 from sim.timeline import breakdown, breakdown_by_rank
-from tests.programs import assert_no_stream_overlaps_itself, collective, pipeline, program, toy
+from tests.programs import assert_no_stream_overlaps_itself, beside, collective, halved, pipeline, program, spans, toy
 from topologies.fabric import Wire, route
 
 Size = tuple[str, int, int, int]
@@ -151,14 +152,14 @@ def is_any_wire_shared(messages: list[Message]) -> bool:
 
 @given(num_ranks=st.integers(2, 16), nbytes=st.floats(1e6, 1e10))
 @SIZES
-def test_a_ring_all_reduce_takes_its_closed_form(num_ranks: int, nbytes: float) -> None:
-    """2(n-1) a + 2(n-1)/n S/B, played by n ranks of one node after all have met."""
+def test_an_all_reduce_takes_as_long_as_alone_once_all_have_met(num_ranks: int, nbytes: float) -> None:
+    """Played by n ranks of one node; the closed form of a ring is a test of its costs."""
     cluster = toy(16, bandwidth=1e11, latency=1e-6)
     activity = COLLECTIVES["all_reduce"](cluster, range(num_ranks), nbytes)
     arrivals = {rank: rank * 1e-3 for rank in range(num_ranks)}
     timeline = Engine(cluster).play(collective("sum", activity, arrivals))
-    alone = 2 * (num_ranks - 1) * 1e-6 + 2 * (num_ranks - 1) / num_ranks * nbytes / 1e11
-    assert timeline.duration == pytest.approx((num_ranks - 1) * 1e-3 + alone, rel=1e-12)
+    expected = (num_ranks - 1) * 1e-3 + seconds_alone(cluster, activity)
+    assert timeline.duration == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_program_ends_with_its_last_byte() -> None:
@@ -195,3 +196,45 @@ def test_two_equal_collectives_on_the_same_wires_take_twice_as_long() -> None:
         ranks_folded=dict.fromkeys(range(8), 1),
     )
     assert Engine(toy()).play(both).duration == 16.0
+
+
+work = st.lists(quarters, min_size=1, max_size=4)
+
+
+@SIZES
+@given(one=work, other=work, seconds=quarters, start=quarters)
+def test_communication_never_speeds_compute_and_no_work_is_lost(
+    one: list[float], other: list[float], seconds: float, start: float
+) -> None:
+    """Two ranks compute while they meet, the second `start` late: a second beside it does half a second of work."""
+    activity = Activity(latency=seconds, loads=(), num_sms=1)
+    timeline = Engine(halved()).play(beside({0: one, 1: other}, activity, starts={1: start}))
+    for rank, alone, held_from in ((0, one, 0.0), (1, other, start)):
+        kernels = [part for part in spans(timeline, rank) if part[0].startswith("kernel")]
+        slowed = sum(max(0.0, min(end, start + seconds) - max(begin, held_from)) for *_, begin, end in kernels)
+        assert all(end - begin >= each for (*_, begin, end), each in zip(kernels, alone, strict=True))
+        assert sum(end - begin for *_, begin, end in kernels) == sum(alone) + slowed / 2
+
+
+@SIZES
+@given(one=work, other=work, seconds=quarters, start=quarters)
+def test_the_steady_state_changes_nothing_where_communication_slows_compute(
+    one: list[float], other: list[float], seconds: float, start: float
+) -> None:
+    activity = Activity(latency=seconds, loads=(), num_sms=1)
+    what = beside({0: one, 1: other}, activity, starts={1: start}, repeats=20)
+    skipped, played = (Engine(halved(), steady_state=steady_state).play(what) for steady_state in (True, False))
+    assert skipped.duration == pytest.approx(played.duration, rel=1e-9)
+    assert np.array_equal(skipped.label, played.label)
+    assert np.allclose(skipped.end, played.end, rtol=1e-9)
+
+
+@SIZES
+@given(one=work, seconds=quarters)
+def test_equal_ranks_are_slowed_alike(one: list[float], seconds: float) -> None:
+    """Four ranks beside their collective are each as one that stands for all."""
+    activity = Activity(latency=seconds, loads=(), num_sms=1)
+    alone = Engine(halved()).play(beside({0: one}, activity))
+    all_ranks = Engine(halved()).play(beside(dict.fromkeys(range(4), one), activity))
+    assert all_ranks.duration == alone.duration
+    assert all(spans(all_ranks, rank) == spans(alone, 0) for rank in range(4))

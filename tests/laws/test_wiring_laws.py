@@ -1,5 +1,7 @@
 """What holds on every wiring: ports, meshes, PCIe trees, shared NICs, oversubscribed leaves, tori, mixed nodes."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -11,8 +13,9 @@ from sim.timeline import breakdown, breakdown_by_rank
 from tests.clusters import clusters
 from tests.programs import plan, small, train
 from topologies.document import InputError
-from topologies.fabric import capacity, describe, loaded_route, route
+from topologies.fabric import Wire, capacity, leaf_of, loaded_route, message_loads, route, spread_evenly
 from topologies.hardware import Cluster
+from topologies.wire_names import describe
 
 NUM_GPUS = 24
 gpus = st.integers(0, NUM_GPUS - 1)
@@ -28,29 +31,46 @@ def test_a_route_crosses_no_wire_twice_and_every_wire_has_a_name_of_its_own(clus
 
 
 @given(clusters(NUM_GPUS), gpus, gpus)
-def test_the_way_back_is_as_long_and_shares_no_wire_with_the_way_there(cluster: Cluster, a: int, b: int) -> None:
+def test_the_way_back_is_as_wide_and_shares_no_wire_with_the_way_there(cluster: Cluster, a: int, b: int) -> None:
     there, back = route(cluster, a, b), route(cluster, b, a)
-    assert len(there) == len(back)
     assert set(there).isdisjoint(back)
-    assert sorted(wire.medium for wire in there) == sorted(wire.medium for wire in back)
+    if not cluster.is_mixed:
+        for medium in {wire.medium for wire in (*there, *back)}:
+            sent = [
+                sum(share for wire, share in message_loads(cluster, *ends) if wire.medium == medium)
+                for ends in ((a, b), (b, a))
+            ]
+            assert sent[0] == pytest.approx(sent[1])
 
 
 @given(clusters(NUM_GPUS), groups, st.floats(1e3, 1e9))
-def test_a_collective_alone_takes_its_latency_and_the_bytes_of_its_tightest_wire(
+def test_a_collective_alone_takes_its_latency_and_its_bytes_over_its_tightest_wire_or_its_ceiling(
     cluster: Cluster, members: list[int], nbytes: float
 ) -> None:
     for collective in COLLECTIVES.values():
         activity = collective(cluster, members, nbytes)
         assert activity.loads
         slowest = max(load / capacity(cluster, wire) for wire, load in activity.loads)
+        slowest = max(slowest, activity.nbytes / activity.ceiling)
         assert alone(cluster, activity) == pytest.approx(activity.latency + slowest)
         assert len({wire for wire, _ in activity.loads}) == len(activity.loads)
 
 
 @given(clusters(NUM_GPUS), groups)
 def test_a_collective_loads_no_wire_that_is_not_between_its_members(cluster: Cluster, members: list[int]) -> None:
-    between = {wire for a in members for b in members for wire in loaded_route(cluster, a, b)}
+    between = {
+        wire for a in members for b in members for pxn in (True, False) for wire in route(cluster, a, b, pxn=pxn)
+    }
+    if cluster.network.ecmp:
+        between |= {wire for a in members for b in members for wire in _any_uplink(cluster, a, b)}
     assert {wire for wire, _ in COLLECTIVES["all_reduce"](cluster, members, 1e6).loads} <= between
+
+
+def _any_uplink(cluster: Cluster, a: int, b: int) -> Iterator[Wire]:
+    """The up-links that members may share: which, depends on the NICs that the chain has at both ends."""
+    if cluster.network.wiring != "torus":
+        for leaf in (leaf_of(cluster, a), leaf_of(cluster, b)._replace(direction="in")):
+            yield from (wire for wire, _ in spread_evenly(cluster, leaf))
 
 
 @given(clusters(NUM_GPUS), groups)
@@ -66,11 +86,12 @@ def test_as_much_as_leaves_the_nodes_of_a_group_comes_in(cluster: Cluster, membe
 
 
 @given(clusters(NUM_GPUS), gpus, gpus)
-def test_a_message_alone_is_as_fast_as_its_narrowest_wire(cluster: Cluster, a: int, b: int) -> None:
+def test_a_message_alone_is_as_fast_as_its_narrowest_wire_or_its_ceiling(cluster: Cluster, a: int, b: int) -> None:
     assume(a != b)
     message = send(cluster, a, b, 1e6)
-    narrowest = min(capacity(cluster, wire) for wire in route(cluster, a, b))
-    assert alone(cluster, message) == pytest.approx(message.latency + 1e6 / narrowest)
+    narrowest = min(capacity(cluster, wire) / share for wire, share in message_loads(cluster, a, b, pxn=False))
+    assert alone(cluster, message) == pytest.approx(message.latency + 1e6 / min(narrowest, message.ceiling))
+    assert set(loaded_route(cluster, a, b)) <= set(route(cluster, a, b))
 
 
 @st.composite

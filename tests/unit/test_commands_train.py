@@ -89,7 +89,7 @@ def test_an_absurd_number_is_refused(shardsim: Shardsim, flag: str, number: str)
 @pytest.mark.parametrize(
     "arguments",
     ["--cp 2", "--ep 4", "--zero 2", "--zero 3", "--schedule dualpipe", "--schedule zb-v", "--precision fp8",
-     "--framework fsdp", "--profile x", "--set kind=serving", "--set plan.tp={choices:[1,2]}",
+     "--framework fsdp", "--set kind=serving", "--set plan.tp={choices:[1,2]}",
      "--set gpus={range:[8,64]}", "--set plan.schedule={choices:[1f1b,gpipe]}"],
 )  # fmt: skip
 def test_what_a_later_release_brings_is_not_supported_yet(shardsim: Shardsim, arguments: str) -> None:

@@ -16,14 +16,15 @@ from pathlib import Path
 import pytest
 
 import topologies
-from sim import cli, models, run_scenario, scenario
+from sim import models, run_scenario, scenario
+from sim.commands import console
 from topologies.document import Value
 from topologies.quantity import GIGA
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DESIGN = (ROOT / "docs/design.md").read_text(encoding="utf-8")
-PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/design.md", "docs/log.md")
+PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/design.md", "docs/log.md", "docs/calibration.md")
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.yaml"))
 NEED_NO_CAPTION = ("__init__.py", "py.typed", "__pycache__", ".*")
 TREE_LINE = re.compile(r"( *)([\w.-]+/?) {2,}\S.*")
@@ -165,7 +166,7 @@ def test_the_keys_in_the_design_are_those_of_the_json(tmp_path: Path) -> None:
 def test_the_exit_codes_in_the_design_are_those_of_the_command() -> None:
     rows = DESIGN.split("| exit code | meaning |", 1)[1].split("\n\n", 1)[0]
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", rows, re.MULTILINE)}
-    assert {cli.OK, cli.INTERNAL, cli.USAGE, cli.INFEASIBLE, cli.INTERRUPTED} | {4, 5} == listed
+    assert {console.OK, console.INTERNAL, console.USAGE, console.INFEASIBLE, console.INTERRUPTED} | {4, 5} == listed
 
 
 def test_the_layers_in_the_design_are_those_that_are_checked() -> None:

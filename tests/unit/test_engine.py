@@ -1,14 +1,17 @@
 """The engine on small programs: who waits for whom, what a stall is called, what is said of a program that stops."""
 
+from dataclasses import replace
+
 import pytest
 
 from sim.engine import Engine
-from sim.instructions import Activity, Block, Collective, Compute, Record, Transfer, Wait
+from sim.instructions import NO_LOAD, Activity, Block, Collective, Compute, Load, Record, Transfer, Wait
 from sim.program import Program, Stream
 from sim.schedules import Action, Deadlock
 from sim.timeline import Timeline, breakdown_by_rank
-from tests.programs import collective, pipeline, program, spans, toy
+from tests.programs import HALF, beside, collective, halved, pipeline, program, spans, toy, with_node
 from topologies.fabric import Wire
+from topologies.hardware import Cluster, Fit
 
 
 def play(what: Program, *, steady_state: bool = True) -> Timeline:
@@ -143,3 +146,71 @@ def test_a_long_deadlock_names_eight_and_counts_the_rest() -> None:
         play(program(streams))
     assert len(caught.value.waits) == 9
     assert caught.value.waits[-1] == "and 3 more"
+
+
+def holding(seconds: float, num_sms: int = 1) -> Activity:
+    """So long in latency, on one of two SMs."""
+    return Activity(latency=seconds, loads=(), num_sms=num_sms)
+
+
+def test_a_kernel_beside_communication_runs_on_the_sms_that_are_left() -> None:
+    """Half speed beside 2 s of communication does 1 s of 3 s of work; 2 s remain: it ends at 4."""
+    timeline = Engine(halved()).play(beside({0: [3.0]}, holding(2.0)))
+    assert named(timeline, 0) == [("kernel 0", 0.0, 4.0)]
+    assert named(timeline, 0, "tp") == [("sum", 0.0, 2.0)]
+    assert breakdown_by_rank(timeline)[0]["compute"] == 4.0
+
+
+def test_communication_that_starts_while_a_kernel_runs_slows_what_remains_of_it() -> None:
+    """1 s alone, 2 s at half speed, 0.5 s alone: 2.5 s of work end at 3.5; the next, of 1 s, is alone."""
+    timeline = Engine(halved()).play(beside({0: [2.5, 1.0]}, holding(2.0), starts={0: 1.0}))
+    assert named(timeline, 0) == [("kernel 0", 0.0, 3.5), ("kernel 1", 3.5, 4.5)]
+
+
+def test_a_kernel_that_starts_beside_communication_is_slowed_from_its_start() -> None:
+    """0.5 s at half speed take until 1, of the next second half is done at 2 and the rest at 2.5."""
+    timeline = Engine(halved()).play(beside({0: [0.5, 1.0]}, holding(2.0)))
+    assert named(timeline, 0) == [("kernel 0", 0.0, 1.0), ("kernel 1", 1.0, 2.5)]
+
+
+def test_a_communication_kernel_holds_its_sms_while_it_waits_for_the_last_member() -> None:
+    """Rank 0 is there at once, rank 1 after 2 s, then 1 s of bytes: rank 0 computes 3 s at half speed, rank 1 one."""
+    timeline = Engine(halved()).play(beside({0: [4.0], 1: [4.0]}, holding(1.0), starts={1: 2.0}))
+    assert named(timeline, 0) == [("kernel 0", 0.0, 5.5)]
+    assert named(timeline, 1)[0] == ("kernel 0", 0.0, 4.5)
+
+
+def test_the_hbm_is_shared_only_while_bytes_flow() -> None:
+    """Rank 0 waits 2 s for the other, then 2 bytes flow in 2 s: 2.5 B/s of the HBM's 1 B/s beside a kernel that asks
+    for all of it: 1/3.5 of its speed. 3 s of work: 2 alone, 2/3.5 beside, then the rest: 5 - 4/7 in all."""
+    flowing = Activity(latency=0.0, loads=((Wire("nvlink", "out", 0), 2.0), (Wire("nvlink", "in", 1), 2.0)), num_sms=1)
+    what = beside({0: [3.0], 1: [0.0]}, flowing, starts={1: 2.0}, load=Load(memory=1.0))
+    cluster = with_saturating_sms(halved(), 0.5)
+    (kernel,) = named(Engine(cluster).play(what), 0)
+    assert kernel[2] == pytest.approx(3 + 2 * (1 - 1 / 3.5))
+
+
+def with_saturating_sms(cluster: Cluster, share: float) -> Cluster:
+    """What share of the SMs draws the HBM's whole bandwidth."""
+    fit = Fit(values={"memory_per_wire_byte": 2.5, "saturating_sms": share}, sources={})
+    return with_node(cluster, gpu=replace(cluster.gpu, fits={"sharing": fit}))
+
+
+@pytest.mark.parametrize(("activity", "load"), [(holding(2.0, 0), HALF), (holding(2.0), NO_LOAD)])
+def test_nothing_is_shared_without_sms_held_or_needed(activity: Activity, load: Load) -> None:
+    timeline = Engine(halved()).play(beside({0: [1.5, 1.5]}, activity, load=load))
+    assert named(timeline, 0) == [("kernel 0", 0.0, 1.5), ("kernel 1", 1.5, 3.0)]
+
+
+def test_a_message_s_kernel_is_taken_to_hold_nothing() -> None:
+    """An approximation: compute beside a message is too fast by the share of the SMs that it holds."""
+    send = Transfer(name="send F", axis="pp", peer=1, flag="input", nbytes=2.0)
+    loads = (Wire("nvlink", "out", 0), 2.0), (Wire("nvlink", "in", 1), 2.0)
+    work = Compute(name="a", duration=2.0, load=HALF)
+    streams = [
+        Stream(rank=0, name="compute", steps=[(None, (work,))]),
+        Stream(rank=0, name="send F", steps=[(None, (send,))]),
+        Stream(rank=1, name="compute", steps=[(None, (work, Wait("input")))]),
+    ]
+    timeline = Engine(halved()).play(program(streams, {(send, 0): Activity(latency=0.0, loads=loads, num_sms=1)}))
+    assert named(timeline, 0) == [("a", 0.0, 2.0)]

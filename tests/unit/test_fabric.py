@@ -10,8 +10,10 @@ import topologies
 from sim.scenario.cluster import ClusterSection
 from tests.clusters import BRIDGE, NIC, NVLINK, SLOT, SOCKETS, cluster_of, node_of
 from tests.programs import with_node
-from topologies.fabric import Wire, capacity, describe, link_between, loaded_route, route
+from topologies.ecmp import uplinks
+from topologies.fabric import Wire, capacity, link_between, loaded_route, message_loads, route
 from topologies.hardware import Cluster
+from topologies.wire_names import describe
 
 CLUSTER = topologies.load("dgx-h100", 32)
 TREE = cluster_of((node_of("pcie", 8, 2, gpus_per_switch=2, num_sockets=2), 4))
@@ -42,7 +44,7 @@ def test_nodes_hold_their_gpus_in_order() -> None:
 @given(gpus, gpus)
 def test_the_way_back_takes_the_opposite_directions(a: int, b: int) -> None:
     assume(a != b)
-    there, back = route(CLUSTER, a, b), route(CLUSTER, b, a)
+    there, back = route(CLUSTER, a, b, pxn=False), route(CLUSTER, b, a, pxn=False)
     assert {(wire.medium, wire.number) for wire in there} == {(wire.medium, wire.number) for wire in back}
     assert set(there).isdisjoint(back)
 
@@ -51,7 +53,9 @@ def test_the_way_back_takes_the_opposite_directions(a: int, b: int) -> None:
 def test_no_wire_that_can_bind_carries_less_than_its_kind_of_link_achieves(a: int, b: int) -> None:
     assume(a != b)
     link = link_between(CLUSTER, a, b)
-    assert [capacity(CLUSTER, wire) for wire in loaded_route(CLUSTER, a, b)] == [link.achievable_bandwidth] * 2
+    assert [capacity(CLUSTER, wire) for wire in loaded_route(CLUSTER, a, b, pxn=False)] == [
+        link.achievable_bandwidth
+    ] * 2
 
 
 def test_gpus_of_one_nic_share_it() -> None:
@@ -140,14 +144,14 @@ def test_a_leaf_carries_what_is_below_it_over_the_oversubscription() -> None:
     assert capacity(rails, route(rails, 0, 33)[1]) == 2 * 10e9 / 4
 
 
-def test_in_one_rail_a_message_stays_below_its_leaf_and_between_rails_it_does_not() -> None:
-    rails = cluster_of((node_of(), 4), nodes_per_leaf=2)
+def test_in_one_rail_a_message_stays_below_its_leaf_and_between_rails_it_does_not_without_pxn() -> None:
+    rails = cluster_of((node_of(), 4), nodes_per_leaf=2, pxn=False)
     assert len(route(rails, 3, 11)) == 2
     assert words(rails, 3, 12)[1:3] == ["leaf 0 of rail 3 up to the spine", "leaf 0 of rail 4 down from the spine"]
 
 
 def test_leaves_that_carry_all_that_is_below_them_are_crossed_but_not_loaded() -> None:
-    rails = cluster_of((node_of(), 4), nodes_per_leaf=2)
+    rails = cluster_of((node_of(), 4), nodes_per_leaf=2, pxn=False)
     assert len(route(rails, 3, 28)) == 4
     assert [wire.medium for wire in loaded_route(rails, 3, 28)] == ["nic", "nic"]
 
@@ -221,3 +225,80 @@ def test_mixed_nodes_have_each_their_own_wires() -> None:
 )
 def test_the_slowest_link_on_the_way_sets_the_latency(cluster: Cluster, source: int, target: int, link: object) -> None:
     assert link_between(cluster, source, target) == link
+
+
+def test_pxn_goes_by_nvlink_to_the_gpu_on_the_targets_rail() -> None:
+    """NCCL's ncclTopoGetNetDev: GPU 0 reaches GPU 13 = 8 + 5 by the NIC of its own node's GPU 5; no spine is crossed."""
+    rails = cluster_of((node_of(), 4), nodes_per_leaf=2, oversubscription=2.0)
+    assert words(rails, 0, 13) == [
+        "NVLink port of GPU 0, out",
+        "NVLink port of GPU 5, in",
+        "NIC 5 of node 0, out",
+        "NIC 5 of node 1, in",
+    ]
+    assert words(rails, 0, 21)[3:5] == ["leaf 0 of rail 5 up to the spine", "leaf 1 of rail 5 down from the spine"]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "source", "target"),
+    [
+        (cluster_of((node_of(), 4), nodes_per_leaf=2), 3, 11),
+        (cluster_of((node_of(num_nics=4), 4), nodes_per_leaf=2), 2, 11),
+        (cluster_of((node_of(), 4), nodes_per_leaf=2, pxn=False), 3, 12),
+        (cluster_of((node_of(), 4), wiring="fat-tree", nodes_per_leaf=2), 3, 12),
+        (cluster_of((node_of("pcie"), 4), nodes_per_leaf=2), 3, 12),
+        (cluster_of((node_of("mesh"), 4), nodes_per_leaf=2), 3, 12),
+        (cluster_of((node_of(num_gpus=4, num_nics=4), 1), (node_of(), 1)), 0, 4 + 5),
+    ],
+    ids=["same rail", "one NIC for both", "turned off", "no rails", "PCIe", "mesh", "no such GPU in the node"],
+)
+def test_pxn_is_for_other_rails_that_nvlink_leads_to(cluster: Cluster, source: int, target: int) -> None:
+    assert route(cluster, source, target) == route(cluster, source, target, pxn=False)
+
+
+HASHED = cluster_of((node_of(), 4), wiring="fat-tree", nodes_per_leaf=1, ecmp=4, qps=1)
+"""Four leaves with four up-links of 2 NICs' bandwidth each."""
+
+
+def test_an_uplink_has_its_part_of_the_leaf() -> None:
+    (way,) = (wire for wire in route(HASHED, 0, 8) if wire.medium == "uplink" and wire.direction == "out")
+    assert capacity(HASHED, way) == 8 * 10e9 / 4
+    assert describe(HASHED, way) == f"up-link {way.which} of leaf 0, up to the spine"
+    busy = replace(HASHED, network=replace(HASHED.network, background=0.25, oversubscription=2.0))
+    assert capacity(busy, way) == 0.75 * 8 * 10e9 / 4 / 2
+
+
+def test_messages_are_hashed_to_uplinks_evenly_and_to_the_same_ones_by_the_same_seed() -> None:
+    """448 pairs over leaves, 112 for each of four up-links, give or take four standard deviations of 9."""
+    chosen = [route(HASHED, a, b)[1].which for a in range(16) for b in range(32) if a // 8 != b // 8]
+    assert len(chosen) == 16 * 24
+    assert all(60 < chosen.count(link) < 132 for link in range(4))
+    other = replace(HASHED, network=replace(HASHED.network, ecmp_seed=1))
+    again = [route(other, a, b)[1].which for a in range(16) for b in range(32) if a // 8 != b // 8]
+    assert chosen != again
+    assert uplinks(4, 2, 7, 0, 8) == uplinks.__wrapped__(4, 2, 7, 0, 8)
+
+
+def test_one_spine_leads_to_the_same_uplink_of_every_leaf() -> None:
+    """Up by k is down by k: each spine has one link to each leaf."""
+    up, down = route(HASHED, 0, 8)[1:3]
+    assert (up.which, up.direction, down.which, down.direction) == (up.which, "out", up.which, "in")
+
+
+def test_the_connections_of_a_message_are_hashed_each_for_itself() -> None:
+    """Of 16 connections some share an up-link; all parts together are the message, up and down."""
+    many = replace(HASHED, network=replace(HASHED.network, qps=16))
+    loads = message_loads(many, 0, 8)
+    for direction in ("out", "in"):
+        parts = [part for wire, part in loads if (wire.medium, wire.direction) == ("uplink", direction)]
+        assert sum(parts) == 1.0
+        assert len(parts) > 1
+        assert all(part * 16 == round(part * 16) for part in parts)
+
+
+def test_what_others_take_of_the_spine_binds_where_leaves_carried_all() -> None:
+    """Eight NICs of 10 GB/s below a leaf, 30 % taken by others."""
+    idle = cluster_of((node_of(), 4), wiring="fat-tree", nodes_per_leaf=1)
+    busy = cluster_of((node_of(), 4), wiring="fat-tree", nodes_per_leaf=1, background=0.3)
+    assert [wire.medium for wire in loaded_route(idle, 0, 8)] == ["nic", "nic"]
+    assert capacity(busy, loaded_route(busy, 0, 8)[1]) == pytest.approx(0.7 * 80e9)

@@ -128,10 +128,10 @@ def test_flash_writes_no_scores_and_a_model_without_dropout_has_none() -> None:
 
 
 def test_norms_and_dropout_shrink_with_sequence_parallelism() -> None:
-    """1/8 of the tokens: all but the start of the kernels."""
+    """1/8 of the tokens: all but the start of the kernels; more where only the eighth is still in the L2."""
     one, eighth = (kernel_seconds(layers.forward(replace(GPT, sp=sp)), "mlp norm forward") for sp in (False, True))
     latency = GPT.gpu.fit["kernel_latency"]
-    assert (one - latency) / (eighth - latency) == pytest.approx(8)
+    assert 8 <= (one - latency) / (eighth - latency) < 8 * 2
 
 
 @pytest.mark.parametrize(

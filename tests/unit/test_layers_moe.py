@@ -7,7 +7,7 @@ import pytest
 
 import topologies
 from sim import frameworks, layers, models
-from sim.costs.gemm import gemm
+from sim.costs.grouped_gemm import grouped_gemm
 from sim.costs.memory_bound import kernel
 from sim.instructions import Collective, Compute
 from sim.layers import Context, Pass, moe
@@ -99,12 +99,12 @@ def test_one_tp_rank_talks_to_nobody() -> None:
 def test_an_expert_multiplies_its_share_of_the_tokens_by_its_share_of_the_width() -> None:
     """8192 tokens x 2 / 8 experts = 2048 rows each; gate and up 2 x 14336 / 4, down 14336 / 4."""
     gpu, one = CONTEXT.gpu, layers.forward(CONTEXT)
-    assert seconds(one, "experts up forward") == gemm(gpu, 2048, 2 * 3584, HIDDEN, "bf16", batch=8)
-    assert seconds(one, "experts down forward") == gemm(gpu, 2048, HIDDEN, 3584, "bf16", batch=8)
+    assert seconds(one, "experts up forward") == grouped_gemm(gpu, (2048,) * 8, 2 * 3584, HIDDEN, "bf16")
+    assert seconds(one, "experts down forward") == grouped_gemm(gpu, (2048,) * 8, HIDDEN, 3584, "bf16")
 
 
 def test_two_experts_per_token_cost_about_two_dense_mlps() -> None:
-    """The same FLOPs in products that are as efficient; permuting and routing come on top, well below 15 %."""
+    """The same FLOPs in kernels of two libraries, each fitted by itself; permuting and routing are well below 15 %."""
     alone = replace(CONTEXT, tp=1, sp=False)
 
     def total(context: Context, parts: Iterable[str]) -> float:
@@ -112,7 +112,7 @@ def test_two_experts_per_token_cost_about_two_dense_mlps() -> None:
 
     experts = total(alone, ("experts up forward", "experts down forward"))
     dense = total(replace(alone, kind=LayerKind()), ("mlp up forward", "mlp down forward"))
-    assert experts == pytest.approx(2 * dense, rel=0.02)
+    assert experts == pytest.approx(2 * dense, rel=0.25)
     around = ("router forward", "router top-k", "router softmax forward", "permute", "unpermute")
     assert 0 < total(alone, around) < 0.15 * experts
 
@@ -120,8 +120,8 @@ def test_two_experts_per_token_cost_about_two_dense_mlps() -> None:
 def test_tokens_are_copied_once_per_expert_they_go_to() -> None:
     rows = TOKENS * 2 * HIDDEN
     one = layers.forward(CONTEXT)
-    assert seconds(one, "permute") == kernel(CONTEXT.gpu, "copy", rows)
-    assert seconds(one, "unpermute") == kernel(CONTEXT.gpu, "add", rows)
+    assert seconds(one, "permute") == kernel(CONTEXT.gpu, "permute", rows)
+    assert seconds(one, "unpermute") == kernel(CONTEXT.gpu, "unpermute", rows)
 
 
 def test_few_tokens_touch_few_experts() -> None:
@@ -137,11 +137,12 @@ def test_few_tokens_touch_few_experts() -> None:
 
 
 def test_every_expert_s_gradient_is_read_and_written_every_microbatch() -> None:
-    """64 experts x 4096 x 2 x 1408 gradients, 4 bytes read and 4 written, take longer than the products of few rows."""
+    """64 experts x 4096 x 2 x 1408 gradients, 4 bytes read and 4 written, take longer than the products of few rows: at
+    most all of the HBM's bandwidth, at least two thirds of it."""
     context = replace(CONTEXT, model=SHARED, tp=1, sp=False, micro_batch=1, seq_len=64)
     nbytes = 64 * HIDDEN * 2 * 1408 * 8
-    bound = nbytes / (context.gpu.memory_bandwidth * context.gpu.fit["memory_efficiency"])
-    assert bound < seconds(layers.backward(context), "experts up weight gradient") < 1.1 * bound
+    bound = nbytes / context.gpu.memory_bandwidth
+    assert bound < seconds(layers.backward(context), "experts up weight gradient") < 1.5 * bound
 
 
 def test_shared_experts_are_a_dense_mlp_beside() -> None:

@@ -10,6 +10,7 @@ import pytest
 import topologies
 from sim import frameworks
 from sim.costs.memory_bound import optimizer
+from sim.costs.sharing import streaming
 from sim.folding import fold, seen_by, unfolded
 from sim.instructions import Block, Collective, Compute, Record, Transfer, Wait
 from sim.layers import head
@@ -201,7 +202,10 @@ def test_zero_0_sums_whole_gradients_and_every_replica_steps_for_itself() -> Non
         name="gradient sum", axis="dp", group="dp", operation="all_reduce", nbytes=4.0 * count
     )
     assert end["optimizer"] == Compute(
-        name="optimizer", duration=optimizer(context.gpu, count, "fp16", 4), category="optimizer"
+        name="optimizer",
+        duration=optimizer(context.gpu, count, "fp16", 4),
+        category="optimizer",
+        load=streaming(context.gpu),
     )
 
 

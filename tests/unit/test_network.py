@@ -1,14 +1,18 @@
 """Shared wires, in figures small enough to be solved by hand: bytes, seconds, bytes per second."""
 
+from unittest import mock
+
 import pytest
 from simpy import Environment
 
-from sim.network import Flow, Network, fair_speeds
+from sim.max_min import fair_speeds, filled
+from sim.network import Flow, Network
 
 
-def flow(nbytes: float, *wires: int, latency: float = 0.0, speed: float) -> Flow:
+def flow(nbytes: float, *wires: int, latency: float = 0.0, speed: float, ceiling: float = float("inf")) -> Flow:
     """A message over some wires; `speed` is what the narrowest of them carries."""
-    return Flow(latency=latency, nbytes=nbytes, usage=tuple((wire, 1.0) for wire in wires), speed=speed)
+    usage = tuple((wire, 1.0) for wire in wires)
+    return Flow(latency=latency, nbytes=nbytes, usage=usage, speed=min(speed, ceiling), ceiling=ceiling)
 
 
 def finish_times(capacities: list[float], *starts: tuple[float, Flow]) -> list[float]:
@@ -131,3 +135,56 @@ def test_fair_speeds_of_the_textbook() -> None:
     """Three flows over wires of 10 and 4: the two on the second get 2, the one left on the first 8."""
     assert fair_speeds([{0: 1.0}, {0: 1.0, 1: 1.0}, {1: 1.0}], {0: 10.0, 1: 4.0}) == [8.0, 2.0, 2.0]
     assert fair_speeds([{}], {}) == [float("inf")]
+
+
+def test_who_is_held_by_a_ceiling_leaves_the_rest_to_the_others() -> None:
+    """Three over 12 B/s: 4 each. One can do 1 at most: the others 5.5 each."""
+    assert fair_speeds([{0: 1.0}] * 3, {0: 12.0}, [1.0, float("inf"), float("inf")]) == [1.0, 5.5, 5.5]
+
+
+def test_a_ceiling_above_the_fair_share_changes_nothing() -> None:
+    assert fair_speeds([{0: 1.0}] * 3, {0: 12.0}, [4.5, 100.0, float("inf")]) == [4.0, 4.0, 4.0]
+
+
+def test_without_a_wire_a_flow_is_as_fast_as_its_ceiling() -> None:
+    assert fair_speeds([{}, {}], {}, [3.0, float("inf")]) == [3.0, float("inf")]
+
+
+def test_a_ceiling_counts_bytes_of_the_busiest_wire() -> None:
+    """Two collectives, each with 8 bytes over a wire of 8 B/s and 2 over one of 1 B/s. The second wire holds both at
+    x / 4 + y / 4 = 1: 2 B/s each; with a ceiling of 1 for the first the other has 3 B/s."""
+    both = [{0: 1.0, 1: 0.25}] * 2
+    assert fair_speeds(both, {0: 8.0, 1: 1.0}) == [2.0, 2.0]
+    assert fair_speeds(both, {0: 8.0, 1: 1.0}, [1.0, float("inf")]) == [1.0, 3.0]
+
+
+def test_a_message_with_a_ceiling_takes_as_long_alone_as_beside_one_that_leaves_it_that_much() -> None:
+    """6 B/s. A: 6 bytes at 2 B/s at most: 3 s, alone or not. B: 8 bytes beside it at 4 B/s: 2 s."""
+    held, other = flow(6, 0, speed=6.0, ceiling=2.0), flow(8, 0, speed=6.0)
+    assert finish_times([6.0], (0.0, held)) == [3.0]
+    assert finish_times([6.0], (0.0, held), (0.0, other)) == [3.0, 2.0]
+
+
+def test_a_change_reaches_those_whom_it_slows_or_frees_and_those_whom_they_do() -> None:
+    """Wires of 6, 6 and 12 B/s: A on the first, B on the first and second, C on the second and third, D on the third.
+
+    A and B 3 each; C takes the 3 that B leaves, D the 9 that C leaves. E joins A and B on the first at 1: 2 B/s each,
+    so C rises to 4 and D falls to 8. A: 3 bytes by 1, 2 B/s from then: 9 bytes at 4. B: 12 bytes: 3 by 1, 9 by 4, then
+    with E alone 3 B/s: 5. C: 3 by 1, 15 by 4, 3 by 5: 21. D: 9 by 1, 24 by 4, 9 by 5: 42. E: 6 by 4, 3 by 5: 9.
+    """
+    flows = [
+        (0.0, flow(9, 0, speed=6.0)),
+        (0.0, flow(12, 0, 1, speed=6.0)),
+        (0.0, flow(18, 1, 2, speed=6.0)),
+        (0.0, flow(42, 2, speed=12.0)),
+        (1.0, flow(9, 0, speed=6.0)),
+    ]
+    assert finish_times([6.0, 6.0, 12.0], *flows) == pytest.approx([4.0, 5.0, 5.0, 5.0, 5.0])
+
+
+def test_the_changes_of_one_moment_are_solved_together() -> None:
+    """A thousand messages that start together on one wire end together, after one solution for all."""
+    many = [(0.0, flow(1, 0, latency=1.0, speed=1000.0))] * 1000
+    with mock.patch("sim.network.filled", wraps=filled) as solving:
+        assert finish_times([1000.0], *many) == pytest.approx([2.0] * 1000)
+    assert solving.call_count == 1

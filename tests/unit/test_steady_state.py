@@ -5,19 +5,22 @@ import pytest
 
 from sim.engine import Engine
 from sim.instructions import Activity, Block, Collective, Compute, Record, Transfer, Wait
-from sim.program import Program, Stream
+from sim.program import Program, Step, Stream
 from sim.schedules import Action
 from sim.steady_state import Leap, SteadyState
 from sim.timeline import Timeline
-from tests.programs import pipeline, program, spans, toy
+from tests.programs import HALF, beside, halved, pipeline, program, spans, toy
+from topologies.hardware import Cluster
 
 SELF: Block = (Record("own"), Wait("own"))
 """Flags that cost nothing: a stream without any tells no microbatches apart, and never leaps."""
 
 
-def both(what: Program) -> tuple[Timeline, Timeline]:
+def both(what: Program, cluster: Cluster | None = None) -> tuple[Timeline, Timeline]:
     """Played with the steady state and without."""
-    with_it, without = (Engine(toy(), steady_state=steady_state).play(what) for steady_state in (True, False))
+    with_it, without = (
+        Engine(cluster or toy(), steady_state=steady_state).play(what) for steady_state in (True, False)
+    )
     return with_it, without
 
 
@@ -134,3 +137,37 @@ def test_what_is_set_now_and_waited_for_at_the_end_is_not_leapt_over() -> None:
     with_it, without = both(program([Stream(rank=0, name="compute", steps=steps)]))
     assert_same(with_it, without)
     assert with_it.duration == 150.0
+
+
+def test_kernels_slowed_by_communication_repeat_too(leaps: list[Leap]) -> None:
+    """Rank 0 has more to do than rank 1, which waits for it in the collective, its SMs held: a period of 3.5 s.
+
+    0.5 s alone, 2 s beside communication, which do 1 s of its work, 1 s alone; rank 1 the same, but for its last.
+    """
+    activity = Activity(latency=1.5, loads=(), num_sms=1)
+    what = beside({0: [1.0, 1.75], 1: [1.0, 0.5]}, activity, starts={0: 0.5}, repeats=100)
+    with_it, without = both(what, halved())
+    assert_same(with_it, without)
+    assert {leap.period for leap in leaps} == {3.5}
+    assert sum(leap.times * leap.period for leap in leaps) > 0.5 * with_it.duration
+
+
+def test_a_slowed_kernel_that_runs_on_over_a_leap_ends_when_it_would(leaps: list[Leap]) -> None:
+    """Communication of 0.5 s comes every 1.25 s, from 0.25 on; a kernel of 1 s beside it takes 1.25 s, whatever part
+    of it was slowed. At every marker, which are those of the longer stream, some of it remains."""
+    meet = Collective(name="sum", axis="tp", group="tp", operation="all_reduce", nbytes=1.0)
+    kernel = Compute(name="kernel", duration=1.0, load=HALF)
+    late, rest = Compute(name="late", duration=0.25), Compute(name="rest", duration=0.75)
+    main: Block = (kernel, *SELF)
+    side: Block = (meet, rest, *SELF)
+    sides: list[Step] = [(Action("F", 0, m), side) for m in range(200)]
+    what = program(
+        [
+            Stream(rank=0, name="compute", steps=[(Action("F", 0, m), main) for m in range(190)]),
+            Stream(rank=0, name="tp", steps=[(None, (late,)), *sides]),
+        ],
+        {(meet, 0): Activity(latency=0.5, loads=(), num_sms=1)},
+        {("tp", 0): (0,)},
+    )
+    assert_same(*both(what, halved()))
+    assert {leap.period for leap in leaps} == {1.25}

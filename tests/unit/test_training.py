@@ -42,6 +42,8 @@ RESULT_KEYS = {
     "mfu",
     "mfu_causal",  # section 6 wants both conventions
     "hfu",
+    "sm_clock",
+    "mean_power_w_per_gpu",
     "bubble_fraction",
     "breakdown",
     "peak_memory_gib",

@@ -1,16 +1,18 @@
-"""Collectives as activities: a latency, then bytes over wires. NCCL picks the faster of ring and tree.
+"""Collectives as activities: a latency, then bytes over wires, no faster than protocol and channels allow.
 
-`nbytes` is the size as nccl-tests defines it: the buffer of an all-reduce, the gathered total of an all-gather, the
-input of a reduce-scatter. A group of one GPU does nothing and costs nothing.
+`nbytes` is the size as nccl-tests defines it: the buffer of an all-reduce or broadcast, the gathered total of an
+all-gather, the input of a reduce-scatter. A group of one GPU does nothing and costs nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
-from sim.costs.collectives.chain import Chain, Load, Members, members, seconds_per_byte, shares
-from sim.costs.collectives.ring import ring
-from sim.costs.collectives.tree import crossings, tree
+from sim.costs.collectives.all_to_all import all_to_all
+from sim.costs.collectives.chain import Load, members, shares
+from sim.costs.collectives.group import group_of
+from sim.costs.collectives.nccl import chosen, in_common, index_of
+from sim.costs.collectives.way import Way, channels, parts
 from sim.instructions import Activity, CollectiveOperation
 from topologies.fabric import capacity
 from topologies.hardware import Cluster
@@ -19,63 +21,82 @@ Collect = Callable[[Cluster, Sequence[int], float], Activity]
 
 
 def all_reduce(cluster: Cluster, gpus: Sequence[int], nbytes: float) -> Activity:
-    """Ring or tree, whichever is faster with the wires to itself, as NCCL's tuner chooses [NCCL, tuning.cc]."""
-    return _fastest(cluster, gpus, lambda held: (ring(cluster, held, nbytes, 2), tree(cluster, held, nbytes)))
+    """Ring, tree, NVLS, NVLSTree or CollNet, as NCCL's tuner chooses."""
+    return collective(cluster, gpus, "all_reduce", nbytes)
 
 
 def all_gather(cluster: Cluster, gpus: Sequence[int], nbytes: float) -> Activity:
-    """A ring; `nbytes` is the gathered total."""
-    return _fastest(cluster, gpus, lambda held: (ring(cluster, held, nbytes, 1),))
+    """A ring, or PAT; `nbytes` is the gathered total."""
+    return collective(cluster, gpus, "all_gather", nbytes)
 
 
 def reduce_scatter(cluster: Cluster, gpus: Sequence[int], nbytes: float) -> Activity:
-    """A ring, the all-gather backwards; `nbytes` is each rank's input."""
-    return all_gather(cluster, gpus, nbytes)
+    """A ring, or PAT, the all-gather backwards; `nbytes` is each rank's input."""
+    return collective(cluster, gpus, "reduce_scatter", nbytes)
+
+
+def broadcast(cluster: Cluster, gpus: Sequence[int], nbytes: float) -> Activity:
+    """Once round a ring; `nbytes` is the buffer."""
+    return collective(cluster, gpus, "broadcast", nbytes)
 
 
 COLLECTIVES: Final[Mapping[CollectiveOperation, Collect]] = {
     "all_reduce": all_reduce,
     "all_gather": all_gather,
     "reduce_scatter": reduce_scatter,
+    "broadcast": broadcast,
+    "all_to_all": all_to_all,
 }
+
+
+def collective(cluster: Cluster, gpus: Sequence[int], operation: CollectiveOperation, nbytes: float) -> Activity:
+    """The activity of one of NCCL's operations among these GPUs."""
+    if len(gpus) == 1 or nbytes == 0:
+        return Activity(latency=0.0, loads=())
+    found, lies = _laid(cluster, tuple(gpus), operation)
+    way = found[index_of(nbytes)]
+    latency, data = parts(way, nbytes)
+    loads, busiest = lies[way.crossing]
+    on_chain = nbytes * way.chain
+    return Activity(
+        latency=latency,
+        loads=tuple([(wire, share * on_chain) for wire, share in loads]),
+        crossing=way.crossing,
+        ceiling=busiest * on_chain / data,
+        num_sms=channels(way, nbytes),
+    )
 
 
 def alone(cluster: Cluster, activity: Activity) -> float:
     """Seconds of an activity that shares its wires with nobody."""
-    return activity.latency + max((nbytes / capacity(cluster, wire) for wire, nbytes in activity.loads), default=0.0)
+    wires = max((nbytes / capacity(cluster, wire) for wire, nbytes in activity.loads), default=0.0)
+    return activity.latency + max(wires, activity.nbytes / activity.ceiling)
 
 
-def footprint(cluster: Cluster, gpus: Sequence[int]) -> tuple[tuple[float, float], Mapping[float, tuple[Load, ...]]]:
-    """What all collectives of a group have in common: the start-up of one phase of a ring and of a tree in seconds,
-    and for each `crossing` that they may have, bytes over each wire for each byte of a chain."""
+def footprint(cluster: Cluster, gpus: Sequence[int]) -> tuple[tuple[float, ...], Mapping[float, tuple[Load, ...]]]:
+    """What all collectives of a group have in common: the figures of every way that NCCL may take, and for
+    each `crossing` that they may have, bytes over each wire for each byte of a chain."""
     if len(gpus) == 1:
-        return (0.0, 0.0), {}
-    held = _held(cluster, tuple(gpus))
-    loads = {crossing: _lie(cluster, tuple(gpus), crossing)[0] for crossing in crossings(held)}
-    return (ring(cluster, held, 1.0, 1).latency, tree(cluster, held, 1.0).latency), loads
-
-
-@lru_cache(maxsize=1024)
-def _held(cluster: Cluster, gpus: tuple[int, ...]) -> Members:
-    return members(cluster, gpus)
-
-
-@lru_cache(maxsize=1024)
-def _lie(cluster: Cluster, gpus: tuple[int, ...], crossing: float) -> tuple[tuple[Load, ...], float]:
-    """How chains of a group lie on its nodes: loads for each byte, seconds for each byte."""
-    loads = shares(cluster, _held(cluster, gpus), crossing)
-    return loads, seconds_per_byte(cluster, loads)
-
-
-def _fastest(cluster: Cluster, gpus: Sequence[int], chains: Callable[[Members], Sequence[Chain]]) -> Activity:
-    if len(gpus) == 1:
-        return Activity(latency=0.0, loads=())
+        return (), {}
     group = tuple(gpus)
+    facts, crossings = in_common(group_of(cluster, group))
+    return facts, {crossing: _lie(cluster, group, crossing)[0] for crossing in crossings}
 
-    def seconds(chain: Chain) -> float:
-        return chain.latency + chain.nbytes * _lie(cluster, group, chain.crossing)[1]
 
-    best = min(chains(_held(cluster, group)), key=seconds)
-    loads, _ = _lie(cluster, group, best.crossing)
-    scaled = tuple((wire, share * best.nbytes) for wire, share in loads)
-    return Activity(latency=best.latency, loads=scaled, crossing=best.crossing)
+Lie = tuple[tuple[Load, ...], float]
+"""How chains of a group lie on its nodes: loads for each byte, and that of the busiest wire."""
+
+
+@lru_cache(maxsize=4096)
+def _laid(
+    cluster: Cluster, gpus: tuple[int, ...], operation: CollectiveOperation
+) -> tuple[tuple[Way, ...], Mapping[float, Lie]]:
+    """NCCL's choices by size, and how the chains of each lie."""
+    found = chosen(group_of(cluster, gpus), operation)
+    return found, {crossing: _lie(cluster, gpus, crossing) for crossing in {way.crossing for way in found}}
+
+
+@lru_cache(maxsize=1024)
+def _lie(cluster: Cluster, gpus: tuple[int, ...], crossing: float) -> Lie:
+    loads = shares(cluster, members(cluster, gpus), crossing)
+    return loads, max(share for _, share in loads)

@@ -8,7 +8,6 @@ one to the next in the group's order; a tree is taken to cross leaves and torus 
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from topologies.fabric import (
@@ -18,6 +17,7 @@ from topologies.fabric import (
     leaves_bind,
     link_between,
     nic_of,
+    over_spine,
     route,
     to_network,
     torus_route,
@@ -27,15 +27,8 @@ from topologies.hardware import Cluster, Link
 Members = Mapping[int, Sequence[int]]
 """The GPUs of a group in each of its nodes."""
 Load = tuple[Wire, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chain:
-    """Seconds until bytes flow, then bytes through every node: between nodes `crossing` of them leave and enter it."""
-
-    latency: float
-    nbytes: float
-    crossing: float = 1.0
+NOTHING = 1e-12
+"""Shares of a chain below this are rounding."""
 
 
 def members(cluster: Cluster, gpus: Sequence[int]) -> Members:
@@ -58,14 +51,6 @@ def inside_link(cluster: Cluster, gpus: Sequence[int]) -> Link:
     if node.layout != "pcie" or len(gpus) == 1:
         return node.scale_up
     return max((link_between(cluster, a, b) for a, b in _ring(sorted(gpus))), key=lambda link: link.latency)
-
-
-def launch(cluster: Cluster, held: Members) -> float:
-    """Seconds to start a collective, as of its slowest kind of link: the NIC, once there are several nodes."""
-    if len(held) > 1:
-        return nic_link(cluster, held).fit["launch_latency"]
-    (gpus,) = held.values()
-    return inside_link(cluster, gpus).fit["launch_latency"]
 
 
 def shares(cluster: Cluster, held: Members, crossing: float = 1.0) -> tuple[Load, ...]:
@@ -126,23 +111,46 @@ def _between(cluster: Cluster, held: Members) -> Iterator[Load]:
     if cluster.network.wiring == "torus":
         yield from ((wire, 1.0) for a, b in _ring([*held]) for wire in torus_route(cluster, a, b))
     elif leaves_bind(cluster):
-        spread = [_by_leaf(cluster, gpus) for gpus in held.values()]
+        spread = [_by_nic(cluster, gpus) for gpus in held.values()]
         for one, other in _ring(range(len(spread))):
-            yield from _beyond(spread[one], spread[other])
-            yield from ((leaf._replace(direction="in"), share) for leaf, share in _beyond(spread[other], spread[one]))
+            for sender, receiver, share in _beyond(cluster, spread[one], spread[other]):
+                yield from ((wire, part * share) for wire, part in over_spine(cluster, sender, receiver))
 
 
-def _by_leaf(cluster: Cluster, gpus: Sequence[int]) -> Mapping[Wire, float]:
-    """How the bytes that leave a node are spread over the leaves that its NICs are at."""
-    leaves = {to_network(cluster, gpu, "out")[-1]: leaf_of(cluster, gpu) for gpu in gpus}
-    return {leaf: count / len(leaves) for leaf, count in Counter(leaves.values()).items()}
+def _by_nic(cluster: Cluster, gpus: Sequence[int]) -> Mapping[int, float]:
+    """How the bytes that leave a node are spread over its NICs; a NIC goes by one of the GPUs that it serves."""
+    nics = {to_network(cluster, gpu, "out")[-1]: gpu for gpu in gpus}
+    return {gpu: 1 / len(nics) for gpu in nics.values()}
 
 
-def _beyond(one: Mapping[Wire, float], other: Mapping[Wire, float]) -> Iterator[Load]:
-    """What leaves one node over each leaf and does not reach the next below the same leaf."""
-    for leaf, share in one.items():
-        if share > other.get(leaf, 0.0):
-            yield leaf, share - other.get(leaf, 0.0)
+def _beyond(cluster: Cluster, one: Mapping[int, float], other: Mapping[int, float]) -> Iterator[tuple[int, int, float]]:
+    """What leaves the NICs of one node and does not reach the next below the same leaf: from NIC to NIC, in order."""
+    there, back = _by_leaf(cluster, one), _by_leaf(cluster, other)
+    out, into = ([*_left(cluster, *ends)] for ends in ((one, there, back), (other, back, there)))
+    while out and into:
+        (sender, sent), (receiver, taken) = out[0], into[0]
+        share = min(sent, taken)
+        yield sender, receiver, share
+        out[:1] = [(sender, sent - share)] if sent - share > NOTHING else []
+        into[:1] = [(receiver, taken - share)] if taken - share > NOTHING else []
+
+
+def _by_leaf(cluster: Cluster, nics: Mapping[int, float]) -> Mapping[Wire, float]:
+    found: defaultdict[Wire, float] = defaultdict(float)
+    for gpu, share in nics.items():
+        found[leaf_of(cluster, gpu)] += share
+    return found
+
+
+def _left(
+    cluster: Cluster, nics: Mapping[int, float], below: Mapping[Wire, float], met: Mapping[Wire, float]
+) -> Iterator[tuple[int, float]]:
+    """The part of each NIC's bytes whose leaf does not meet them in the other node."""
+    for gpu, share in nics.items():
+        leaf = leaf_of(cluster, gpu)
+        part = 1 - met.get(leaf, 0.0) / below[leaf]
+        if part > NOTHING:
+            yield gpu, share * part
 
 
 def _ring(places: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,66 @@
+"""A console program: runs a typer app, and turns an error into one or two lines on stderr and an exit code."""
+
+import io
+import os
+import sys
+
+import typer
+
+from sim.commands.console import INFEASIBLE, INTERNAL, INTERRUPTED, OK, USAGE
+from topologies.document import Infeasible, InputError, shorten
+
+
+def run(app: typer.Typer, name: str, example: str) -> int:
+    """Run the command line of a program; `example` is a command whose help a bad command line points to.
+
+    Returns the exit code: 0 ok, 1 internal, 2 bad input, 3 does not fit, 130 interrupted.
+    """
+    _open_closed_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        _check_arguments(sys.argv[1:])
+        code = app(prog_name=name, standalone_mode=False)
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C within a command
+            raise KeyboardInterrupt
+    except typer.TyperException as error:
+        return _complain(name, f"{error.format_message()}\nsee `{name} --help`, or `{name} {example} --help`", USAGE)
+    except InputError as error:
+        return _complain(name, str(error), USAGE)
+    except Infeasible as error:
+        return _complain(name, str(error), INFEASIBLE)
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain(name, "interrupted", INTERRUPTED)
+    except RecursionError:
+        return _complain(name, "a field is nested too deeply; write one such as plan.tp", USAGE)
+    except MemoryError:
+        return _complain(name, "out of memory; use --detail stage, or a smaller --global-batch", INTERNAL)
+    except Exception as error:
+        if "SHARDSIM_DEBUG" in os.environ:
+            raise
+        return _complain(name, f"internal error, please report it: {type(error).__name__}: {error}", INTERNAL)
+    return code if isinstance(code, int) else OK
+
+
+def _check_arguments(arguments: list[str]) -> None:
+    """An option counts once, so that none is ignored, and --sp rules out --no-sp; --set may come again."""
+    given = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
+    for option in given:
+        if option != "--set" and given.count(option) > 1:
+            raise InputError(f"{option} is given twice; keep one of them")
+        if f"--no-{option[2:]}" in given:
+            raise InputError(f"{option} and --no-{option[2:]} say different things; keep one of them")
+    for argument in arguments:
+        if any("\udc80" <= character <= "\udcff" for character in argument):
+            raise InputError(f"{shorten(argument)} is not UTF-8 text; write it, or name the file, in UTF-8")
+
+
+def _open_closed_streams() -> None:
+    """A program started with `>&-` has no stdout at all; what it would print there goes nowhere."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - it stays open
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 - it stays open
+
+
+def _complain(name: str, message: str, code: int) -> int:
+    sys.stderr.write(f"{name}: {message}\n")
+    return code

@@ -1,0 +1,89 @@
+"""Flash attention of training: the tiles of prefill without a cache to write, at the level of the training kernels.
+
+The data sheet's shares of the peak are those of 16k tokens and head size 128; how heads of other sizes and few tiles
+fall short of it comes from what was measured of prefill. Backward makes the scores again: five products, not two.
+"""
+
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+
+from sim.costs.attention.kernels import HIDDEN, FlashKernel, kernel_of, product_rate
+from sim.costs.attention.prefill import LAWS
+from sim.costs.attention.shape import BLOCK, Shape
+from sim.costs.attention.tiles import Queries, seconds_of_tiles, seconds_per_score, tiles_of, together
+from sim.costs.law import Array, Values, fit_of
+from topologies.hardware import Gpu
+
+TRAINING: Final = FlashKernel(
+    rows=BLOCK, narrow_rows=BLOCK, packs=False, decode_rows=BLOCK, resident=1, most_splits=1, softmax=HIDDEN
+)
+
+AS_ON_HOPPER: Final = {"unevenness": 0.2, "step": 0.0}
+"""Of few tiles: what was measured on H100, whose serving kernel cuts the same tiles as those of training; the serving
+kernels of other GPUs cut others, which says nothing of training. An assumption."""
+
+
+@lru_cache(maxsize=65536)
+def flash_forward(gpu: Gpu, shape: Shape) -> float:
+    """Seconds: two products, 4 s^2 d FLOPs per head, less what the mask hides."""
+    queries = _queries(shape, (shape.seq_len,), shape.batch)
+    return _seconds(gpu, shape, queries, gpu.fit["flash_forward_efficiency"], 1.0, shape.operand_nbytes)
+
+
+@lru_cache(maxsize=65536)
+def flash_backward(gpu: Gpu, shape: Shape) -> float:
+    """Seconds: five products, 10 s^2 d FLOPs per head [Dao 2023]; reads q, k, v, o, do and writes dq, dk, dv.
+
+    Three are as wide as keys (scores, gradients of queries and keys), two as values.
+    """
+    queries = _queries(shape, (shape.seq_len,), shape.batch)
+    work = (3 * shape.head_dim + 2 * shape.value_dim) / (shape.head_dim + shape.value_dim)
+    return _seconds(gpu, shape, queries, gpu.fit["flash_backward_efficiency"], work, 2 * shape.operand_nbytes)
+
+
+@lru_cache(maxsize=65536)
+def flash_lengths(gpu: Gpu, shape: Shape, lengths: tuple[int, ...]) -> float:
+    """Seconds forward of sequences of several lengths packed into one batch, that do not see each other.
+
+    `shape` says all but their number and length: its `batch` and `seq_len` are not looked at.
+    """
+    share = sum(lengths) / (shape.batch * shape.seq_len)
+    nbytes = shape.operand_nbytes * share
+    queries = _queries(shape, lengths, 1)
+    return _seconds(gpu, shape, queries, gpu.fit["flash_forward_efficiency"], 1.0, nbytes)
+
+
+def _seconds(gpu: Gpu, shape: Shape, queries: Queries, level: float, work: float, nbytes: float) -> float:
+    """Of `work` times the products of forward, whose peak share is `level` where the keys are 128 wide."""
+    values = {**fit_of(gpu, LAWS[0]).values, **AS_ON_HOPPER}
+    tiles = together(tiles_of(TRAINING, queries))
+    per_score = work * _per_score(gpu, values, shape.precision, level, queries.width)
+    busy = seconds_of_tiles(gpu, values, tiles, per_score, queries.width, splits=False)
+    memory = nbytes / (gpu.memory_bandwidth * gpu.fit["memory_efficiency"])
+    return float(max(float(busy[0]), memory)) + gpu.fit["kernel_latency"]
+
+
+def _per_score(gpu: Gpu, values: Values, precision: str, level: float, width: Array) -> Array:
+    """Seconds of an SM for a score forward: 4 x 128 FLOPs at the level, and other widths as prefill's compare."""
+    kernel = kernel_of(gpu)
+    usual = np.array([float(BLOCK)])
+    relative = seconds_per_score(gpu, kernel, values, width) / seconds_per_score(gpu, kernel, values, usual)
+    return relative * 4 * BLOCK * gpu.num_sms / (product_rate(gpu, precision) * level)
+
+
+def _queries(shape: Shape, lengths: tuple[int, ...], batch: int) -> Queries:
+    num_new = np.array(lengths, np.float64)
+    one = {name: np.array([getattr(shape, name)], np.float64) for name in _WIDTHS}
+    return Queries(
+        batch=np.full_like(num_new, batch),
+        num_new=num_new,
+        num_cached=np.zeros_like(num_new),
+        window=np.array([np.inf if shape.window is None else shape.window], np.float64),
+        causal=shape.causal,
+        **one,
+    )
+
+
+_WIDTHS: Final = ("num_heads", "num_kv_heads", "head_dim", "value_dim")

@@ -1,0 +1,123 @@
+"""DeepEP: dispatch of tokens to the GPUs of their experts and the way back, by kernels that know the routing.
+
+The normal kernels send a token once to every node that has one of its experts, on to each such rank there, and sum on
+the way back in the same places; the low-latency kernels send it straight to each of its experts. Dispatch carries fp8
+with a scale for every 128 values, combine carries bf16 [DeepSeek-AI, github.com/deepseek-ai/DeepEP].
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+
+from sim.costs.collectives.chain import Load, members
+from sim.costs.collectives.deepep_kernels import (
+    NETWORK_PARAMETERS,
+    NODE_PARAMETERS,
+    Mode,
+    Phase,
+    groups_hit,
+    sms_of_experts,
+    times,
+    token_nbytes,
+)
+from sim.costs.collectives.exchange import between, inside, joined, scaled
+from sim.costs.law import Array, Law, Points, Values, fit_of
+from sim.instructions import Activity
+from topologies.fabric import nic_of
+from topologies.hardware import Cluster
+
+MODES: Final[tuple[Mode, ...]] = ("normal", "low-latency")
+PHASES: Final[tuple[Phase, ...]] = ("dispatch", "combine")
+USUAL_SMS: Final = 20
+"""SMs that the normal kernels take where nobody says [DeepEP, Buffer.num_sms]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """What each GPU sends: so many tokens of `hidden` values, each to `topk` of `num_experts` experts."""
+
+    num_tokens: float
+    hidden: int
+    topk: int
+    num_experts: int
+
+
+def dispatch(
+    cluster: Cluster, gpus: Sequence[int], tokens: Tokens, *, mode: Mode = "normal", num_sms: int = USUAL_SMS
+) -> Activity:
+    """Tokens to the ranks of their experts, notification included; experts are dealt evenly to the GPUs."""
+    return _activity(cluster, tuple(gpus), tokens, mode, "dispatch", num_sms)
+
+
+def combine(
+    cluster: Cluster, gpus: Sequence[int], tokens: Tokens, *, mode: Mode = "normal", num_sms: int = USUAL_SMS
+) -> Activity:
+    """The way back of the same tokens, notification included, summed on the way."""
+    return _activity(cluster, tuple(gpus), tokens, mode, "combine", num_sms)
+
+
+@lru_cache(maxsize=65536)
+def _activity(
+    cluster: Cluster, gpus: tuple[int, ...], tokens: Tokens, mode: Mode, phase: Phase, num_sms: int
+) -> Activity:
+    if len(gpus) == 1 or tokens.num_tokens == 0:
+        return Activity(latency=0.0, loads=())
+    node, num_nodes = cluster.node_at(gpus[0]), len(members(cluster, gpus))
+    law = NODE_LAWS[mode, phase] if num_nodes == 1 else NETWORK_LAWS[mode, phase]
+    values = fit_of(node.scale_up if num_nodes == 1 else nic_of(node), law).values
+    shape = _shape(tokens, len(gpus), num_nodes, num_sms)
+    latency, moving = times(node, mode, phase, values, shape, between=num_nodes > 1)
+    loads = _loads(cluster, gpus, tokens, mode, phase)
+    held = num_sms if mode == "normal" else int(sms_of_experts(tokens.num_experts, node.gpu.num_sms))
+    ceiling = max(nbytes for _, nbytes in loads) / float(moving)
+    return Activity(latency=float(latency), loads=loads, ceiling=ceiling, num_sms=held)
+
+
+def _shape(tokens: Tokens, num_gpus: int, num_nodes: int, num_sms: int) -> dict[str, Array]:
+    facts = {
+        "num_tokens": tokens.num_tokens,
+        "hidden": tokens.hidden,
+        "topk": tokens.topk,
+        "num_experts": tokens.num_experts,
+        "num_gpus": num_gpus,
+        "num_nodes": num_nodes,
+        "num_sms": num_sms,
+    }
+    return {name: np.asarray(float(value)) for name, value in facts.items()}
+
+
+def _loads(cluster: Cluster, gpus: tuple[int, ...], tokens: Tokens, mode: Mode, phase: Phase) -> tuple[Load, ...]:
+    """Bytes over each wire; on the way back they go the other way, which loads the same."""
+    nbytes = tokens.num_tokens * float(token_nbytes(mode, phase, tokens.hidden))
+    if mode == "low-latency":
+        everywhere = joined(inside(cluster, gpus), between(cluster, gpus, "direct"))
+        return scaled(everywhere, nbytes * tokens.topk / len(gpus))
+    held = members(cluster, gpus)
+    ranks = float(groups_hit(len(gpus), tokens.topk, tokens.num_experts))
+    nodes = float(groups_hit(len(held), tokens.topk, tokens.num_experts))
+    local = max(map(len, held.values()))
+    forwarded = scaled(inside(cluster, gpus), nbytes * ranks / local)
+    sent = scaled(between(cluster, gpus, "aligned"), nbytes * nodes / len(gpus))
+    return joined(forwarded, sent)
+
+
+def _law(mode: Mode, phase: Phase, *, over_nodes: bool) -> Law[Cluster]:
+    def seconds(cluster: Cluster, values: Values, points: Points) -> Array:
+        latency, moving = times(cluster.node, mode, phase, values, points, between=over_nodes)
+        return latency + moving
+
+    inputs = ("num_tokens", "hidden", "topk", "num_experts", *(("num_nodes",) if over_nodes else ()))
+    return Law(
+        operation=f"deepep {mode} {phase} {'network' if over_nodes else 'node'}",
+        inputs=(*inputs, "num_sms") if mode == "normal" else inputs,
+        parameters=(NETWORK_PARAMETERS if over_nodes else NODE_PARAMETERS)[mode, phase],
+        seconds=seconds,
+    )
+
+
+NODE_LAWS: Final = {(mode, phase): _law(mode, phase, over_nodes=False) for mode in MODES for phase in PHASES}
+NETWORK_LAWS: Final = {(mode, phase): _law(mode, phase, over_nodes=True) for mode in MODES for phase in PHASES}
+LAWS: Final = (*NODE_LAWS.values(), *NETWORK_LAWS.values())

@@ -1,0 +1,12 @@
+"""Matrix products: tiles of the output, dealt to the SMs in waves; the library picks the tile that is done first.
+
+A product is bound by multiplying, by what an SM can fetch, or by the HBM, and never shorter than a launch. Numbers of
+8 or 4 bits are cast on the way in, which is another kernel and told apart. `gemm` is what a linear layer waits for.
+"""
+
+from sim.costs.gemm.costs import Layout, gemm, product, quantise, seconds
+from sim.costs.gemm.formats import FORMATS, Format
+from sim.costs.gemm.laws import LAWS
+from sim.costs.gemm.tiles import Tile, family_of
+
+__all__ = ["FORMATS", "LAWS", "Format", "Layout", "Tile", "family_of", "gemm", "product", "quantise", "seconds"]

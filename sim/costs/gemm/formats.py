@@ -1,0 +1,64 @@
+"""The number formats of a product: bytes per number, whose peak it runs against, and how an activation gets there.
+
+Dynamic quantisation reads the 16-bit activation: once for the largest magnitude where one scale holds for the whole
+tensor, and once to cast it. Scales of blocks are found while casting. Weights are cast when they are loaded or updated.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sim.costs import ELEMENT
+
+_BLOCK_SCALE = 4 / 128
+_MX_SCALE = 1 / 32
+_NV_SCALE = 1 / 16
+_GROUP_SCALE = ELEMENT / 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """`weight` and `activation` are bytes per number, scales included; `peaks` the rows of the data sheet to look in.
+
+    `cast` is the bytes that quantising moves per number of the activation: 0 where it stays as it is. `fit` is the
+    operation whose fitted parameters the product takes. `rule` tells that DeepGEMM's rule for blocks is in use.
+    """
+
+    weight: float = ELEMENT
+    activation: float = ELEMENT
+    peaks: tuple[str, ...]
+    cast: float = 0.0
+    fit: str = ""
+    rule: bool = False
+
+    @property
+    def quantises(self) -> bool:
+        return self.cast > 0
+
+    @property
+    def dequantises(self) -> bool:
+        """Whether the weights are unpacked to 16 bits on their way to the tensor cores."""
+        return self.weight < self.activation and not self.quantises
+
+
+FORMATS: Final[Mapping[str, Format]] = {
+    "bf16": Format(peaks=("bf16",), fit="gemm bf16"),
+    "fp16": Format(peaks=("fp16",), fit="gemm bf16"),
+    "fp8": Format(weight=1, activation=1, peaks=("fp8",), cast=2 * ELEMENT + 1, fit="gemm fp8"),
+    "fp8_block": Format(
+        weight=1, activation=1 + _BLOCK_SCALE, peaks=("fp8",), cast=ELEMENT + 1 + _BLOCK_SCALE, fit="gemm fp8_block",
+        rule=True,
+    ),
+    "mxfp8": Format(
+        weight=1 + _MX_SCALE, activation=1 + _MX_SCALE, peaks=("fp8",), cast=ELEMENT + 1 + _MX_SCALE, fit="gemm fp8"
+    ),
+    "nvfp4": Format(
+        weight=0.5 + _NV_SCALE, activation=0.5 + _NV_SCALE, peaks=("fp4",), cast=ELEMENT + 0.5 + _NV_SCALE,
+        fit="gemm nvfp4",
+    ),
+    "int8_weight": Format(weight=1 + _GROUP_SCALE, peaks=("bf16", "fp16"), fit="gemm bf16"),
+    "int4_weight": Format(weight=0.5 + _GROUP_SCALE, peaks=("bf16", "fp16"), fit="gemm bf16"),
+}  # fmt: skip
+"""By precision. fp8 has one scale per tensor; fp8_block scales of 1 x 128 and 128 x 128 [DeepSeek-V3, 2024]; mxfp8 and
+nvfp4 scales of 32 and 16 numbers [OCP MX specification 1.0; NVIDIA, cuDNN documentation]; weight-only formats groups of
+128 [Frantar et al. 2024, Marlin, arXiv 2408.11743]."""

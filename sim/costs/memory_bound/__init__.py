@@ -1,0 +1,36 @@
+"""Kernels that do little arithmetic: bytes through the HBM or the L2, plus the start of a kernel."""
+
+from sim.costs.memory_bound.kernels import NBYTES, Kernel, kernel
+from sim.costs.memory_bound.law import LAWS, ROW_KERNELS, ROW_NBYTES, RowKernel, row_kernel, stream
+from sim.costs.memory_bound.step import (
+    AdamWidths,
+    adam,
+    cross_entropy_backward,
+    cross_entropy_forward,
+    embedding_gradient,
+    fused_cross_entropy_backward,
+    fused_cross_entropy_forward,
+    gradient_scale,
+    optimizer,
+)
+
+__all__ = [
+    "LAWS",
+    "NBYTES",
+    "ROW_KERNELS",
+    "ROW_NBYTES",
+    "AdamWidths",
+    "Kernel",
+    "RowKernel",
+    "adam",
+    "cross_entropy_backward",
+    "cross_entropy_forward",
+    "embedding_gradient",
+    "fused_cross_entropy_backward",
+    "fused_cross_entropy_forward",
+    "gradient_scale",
+    "kernel",
+    "optimizer",
+    "row_kernel",
+    "stream",
+]

@@ -1,0 +1,84 @@
+"""Fitting finds what made the samples, bears outliers, and says honestly how wide it is."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import topologies
+from calibrate.fit import best_values, cross_validated, fit, fitted, half_widths
+from calibrate.fitting import Fitted, Left, fit_all
+from calibrate.samples import halves
+from sim.costs.law import fit_of
+from sim.costs.laws import KERNEL_LAWS
+from tests.samples import TOY, TRUTH, toy_samples
+from topologies.document import InputError
+from topologies.hardware import Fit
+
+H100 = topologies.gpu("h100-80gb-sxm")
+
+
+def test_without_noise_the_parameters_that_made_the_samples_are_found() -> None:
+    found = best_values(H100, TOY, toy_samples(H100))
+    assert found == pytest.approx(TRUTH, rel=1e-3)
+
+
+def test_one_sample_in_ten_that_took_ten_times_as_long_moves_nothing() -> None:
+    samples = toy_samples(H100, noise=0.02)
+    samples.seconds[::10] *= 10
+    assert best_values(H100, TOY, samples) == pytest.approx(TRUTH, rel=0.03)
+
+
+def test_the_truth_lies_in_the_intervals_of_the_parameters_four_times_in_five() -> None:
+    """80 % of 40 is 32; a binomial count lies between 24 and 39 with a probability above 99 %."""
+    inside = 0
+    for seed in range(20):
+        samples = toy_samples(H100, noise=0.05, seed=seed)
+        values = best_values(H100, TOY, samples)
+        widths = half_widths(H100, TOY, samples, values)
+        inside += sum(abs(values[name] - TRUTH[name]) <= widths[name] for name in TRUTH)
+    assert 24 <= inside <= 39
+
+
+def test_the_spread_holds_four_fifths_of_new_points() -> None:
+    made = fit(H100, TOY, toy_samples(H100, noise=0.05, count=1000))
+    fresh = toy_samples(H100, noise=0.05, count=1000, seed=7)
+    off = np.log(fresh.seconds / TOY.seconds(H100, made.values, fresh.points))
+    assert made.spread is not None
+    assert 0.75 < np.mean((off >= made.spread[0]) & (off <= made.spread[1])) < 0.85
+
+
+def test_a_shape_measured_twice_is_never_fitted_and_scored() -> None:
+    samples = toy_samples(H100, count=50)
+    twice = samples.where(np.repeat(np.arange(50), 2))
+    one, other = halves(twice, by=TOY.inputs)
+    shapes = [{tuple(row) for row in np.column_stack(list(half.points.values()))} for half in (one, other)]
+    assert not shapes[0] & shapes[1]
+    assert len(one) + len(other) == 100
+
+
+def test_the_same_seed_gives_the_same_fit() -> None:
+    samples = toy_samples(H100, noise=0.05)
+    assert fit(H100, TOY, samples, seed=3) == fit(H100, TOY, samples, seed=3)
+
+
+def test_left_out_points_are_all_there_once() -> None:
+    samples = toy_samples(H100, noise=0.05)
+    assert len(cross_validated(H100, TOY, samples)) == len(samples)
+    assert len(fitted(H100, TOY, samples)[1]) == len(samples)
+
+
+def test_what_has_no_law_or_few_points_is_left_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = toy_samples(H100, count=30)
+    assert isinstance(next(fit_all([samples])), Left)
+    monkeypatch.setitem(KERNEL_LAWS, TOY.operation, TOY)  # type: ignore[arg-type]
+    assert isinstance(next(fit_all([samples])), Fitted)
+    few = next(fit_all([toy_samples(H100, count=5)]))
+    assert isinstance(few, Left)
+    assert "too few" in few.reason
+
+
+def test_a_fit_of_another_version_is_refused_in_words() -> None:
+    old = Fit(values={"rate": 0.7}, sources={}, origin="interpolated", part="h100-80gb-sxm")
+    with pytest.raises(InputError, match="the fit of gemm toy has no launch: another version made it"):
+        fit_of(replace(H100, fits={TOY.operation: old}), TOY)
