@@ -72,10 +72,11 @@ def fit_all(
 
 
 def grouped(samples: Iterable[Samples]) -> list[list[Samples]]:
-    """Samples of one operation on one part together, those within a node first: what is between nodes rests on them."""
+    """Samples of one operation on one part together: first NCCL, on which other all-reduces fall back, and of each what
+    is within a node before what is between nodes and rests on it."""
 
-    def key(one: Samples) -> tuple[bool, str, str]:
-        return _is_between_nodes(one), one.part, one.operation
+    def key(one: Samples) -> tuple[bool, bool, str, str]:
+        return not one.operation.startswith("nccl"), _is_between_nodes(one), one.part, one.operation
 
     return [list(group) for _, group in groupby(sorted(samples, key=key), key)]
 
@@ -111,12 +112,3 @@ def by_part(done: Iterable[Fitted]) -> Mapping[str, Mapping[str, Fit]]:
     for one in done:
         parts.setdefault(one.part, {})[one.operation] = one.fit
     return parts
-
-
-def check_limits(samples: Iterable[Samples]) -> None:
-    """Raises InputError that names every row which is faster than physics allows."""
-    from calibrate.limits import broken
-
-    wrong = [line for one in samples for line in broken(one)]
-    if wrong:
-        raise InputError("\n".join(wrong[:2]))

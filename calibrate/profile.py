@@ -33,7 +33,7 @@ SEEN = 1e-5
 
 def write_fits(path: Path, part: str, fits: Mapping[str, Fit], *, command: str, day: date | None = None) -> None:
     """Write all fits of one part in one go: a file is never seen half-written."""
-    lines = [f"# Written by `{command}`.", f"part: {part}", f"date: {day or date.today()}", "fits:"]
+    lines = [f"# Written by `{command}`.", f"part: {part}", f'date: "{day or date.today()}"', "fits:"]
     for operation, fit in sorted(fits.items()):
         lines += [f"  {operation}:", *(f"    {line}" for line in _fit_lines(fit))]
     write_whole(path, "\n".join(lines) + "\n")

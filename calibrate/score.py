@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibrate import subjects
+from calibrate import limits, subjects
 from calibrate.importers.reading import Reading, Skipped
 from calibrate.samples import Samples
 from sim.costs.law import Array
@@ -55,10 +55,21 @@ def score(reading: Reading, profile: Mapping[str, Fits], tell: Callable[[str], N
     for samples in reading.samples:
         tell(f"scoring {samples.operation} on {samples.part}")
         try:
-            scored.append(scored_by(samples, profile))
+            possible, impossible = _by_limits(samples)
+            skipped += impossible
+            if len(possible):
+                scored.append(scored_by(possible, profile))
         except InputError as error:
             skipped += [Skipped(row=int(row), reason=str(error)) for row in samples.rows]
     return Score(scored=tuple(scored), skipped=tuple(sorted(skipped, key=lambda one: one.row)))
+
+
+def _by_limits(samples: Samples) -> tuple[Samples, list[Skipped]]:
+    """What can be, and the rows that are faster than the part: their unit or their GPU is wrong."""
+    wrong = [index for index, _ in limits.broken(samples)]
+    reason = f"{samples.operation}: faster than {samples.part} can be; is the time in microseconds, and the GPU right?"
+    skipped = [Skipped(row=int(samples.rows[index]), reason=reason) for index in wrong]
+    return samples.where(np.delete(np.arange(len(samples)), wrong)), skipped
 
 
 def scored_by(samples: Samples, profile: Mapping[str, Fits]) -> Scored:

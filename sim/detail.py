@@ -4,6 +4,7 @@ At kernel detail every kernel is played. At layer and stage detail a layer, or t
 alone first and then put in one piece. That is the same unless its collectives would share wires with other traffic.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
@@ -11,7 +12,7 @@ from sim.costs.collectives import COLLECTIVES
 from sim.costs.sharing import mean_load
 from sim.engine import Engine
 from sim.folding import MAX_LOOKED_AT, is_plain, repeating
-from sim.instructions import Activity, Collective, Compute, Load, Transfer
+from sim.instructions import Activity, Basis, Collective, Compute, Load, Transfer
 from sim.layers.context import Pass
 from sim.layers.stage import Piece
 from sim.lowering import Condense, as_it_is
@@ -20,7 +21,7 @@ from sim.program import COMPUTE, Program, Stream
 from sim.timeline import breakdown_by_rank
 from sim.traffic import uses
 from topologies.fabric import Wire
-from topologies.hardware import Cluster
+from topologies.hardware import Cluster, Origin
 
 Detail = Literal["kernel", "layer", "stage"]
 DETAILS: tuple[Detail, ...] = get_args(Detail)
@@ -93,7 +94,7 @@ def _played_alone(name: str, piece: Pass, cluster: Cluster, group: Sequence[int]
     kernels = [(entry.duration, entry.load) for entry in entries if isinstance(entry, Compute)]
     sent = sum(activities[entry, rank].nbytes for entry in entries if isinstance(entry, Collective))
     load = mean_load(kernels, sum(seconds.values()), sent / cluster.gpu_at(rank).memory_bandwidth)
-    return _in_one_piece(name, seconds, load)
+    return _in_one_piece(name, seconds, load, _together(entry for entry in entries if isinstance(entry, Compute)))
 
 
 def _merged(name: str, pieces: Sequence[Compute]) -> Compute:
@@ -102,9 +103,18 @@ def _merged(name: str, pieces: Sequence[Compute]) -> Compute:
         for key, part in piece.parts:
             seconds[key] = seconds.get(key, 0.0) + part
     load = mean_load([(piece.duration, piece.load) for piece in pieces], sum(seconds.values()))
-    return _in_one_piece(name, seconds, load)
+    return _in_one_piece(name, seconds, load, _together(pieces))
 
 
-def _in_one_piece(name: str, seconds: Mapping[str, float], load: Load) -> Compute:
+def _in_one_piece(name: str, seconds: Mapping[str, float], load: Load, basis: tuple[Basis, ...]) -> Compute:
     parts = tuple((key, part) for key, part in seconds.items() if part)
-    return Compute(name=name, duration=sum(part for _, part in parts), parts=parts, load=load)
+    return Compute(name=name, duration=sum(part for _, part in parts), parts=parts, load=load, basis=basis)
+
+
+def _together(kernels: Iterable[Compute]) -> tuple[Basis, ...]:
+    """What several kernels rest on, each operation and origin once."""
+    seconds: defaultdict[tuple[str, Origin], float] = defaultdict(float)
+    for kernel in kernels:
+        for operation, origin, part in kernel.basis:
+            seconds[operation, origin] += part
+    return tuple(Basis(*key, part) for key, part in seconds.items())

@@ -14,7 +14,8 @@ from functools import partial
 from simpy import Environment, Event, Timeout
 
 from sim.costs.sharing import Hold
-from sim.network import Flow, Network
+from sim.flow import Flow
+from sim.network import Network
 from sim.program import Program
 from sim.schedules import Deadlock
 from sim.schedules.action import last_steps

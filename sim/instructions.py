@@ -5,9 +5,10 @@ A flag is an event between streams, told apart by rank, name and microbatch: one
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from topologies.fabric import Wire
+from topologies.hardware import Origin
 
 Category = Literal["compute", "optimizer", "host"]
 Axis = Literal["tp", "cp", "pp", "ep", "dp"]
@@ -30,6 +31,14 @@ class Load:
     num_blocks: int = 0
 
 
+class Basis(NamedTuple):
+    """So many seconds rest on the fit of an operation ("gemm bf16"), in the way that `origin` says."""
+
+    operation: str
+    origin: Origin
+    seconds: float
+
+
 NO_LOAD = Load()
 """What takes time on no SM: whatever runs beside it changes nothing."""
 
@@ -39,7 +48,8 @@ class Compute:
     """A kernel, or a block played before and put in one piece (then `parts` says where its seconds went).
 
     `duration` is in seconds, of a kernel that has the GPU to itself; `parts` maps a key of the breakdown (compute,
-    exposed_tp, ...) to seconds and sums to it. `load` says what slows it beside communication, and what power it draws.
+    exposed_tp, ...) to seconds and sums to it. `load` says what slows it beside communication, and what power it draws,
+    `basis` what its time rests on.
     """
 
     name: str
@@ -47,6 +57,7 @@ class Compute:
     category: Category = "compute"
     parts: tuple[tuple[str, float], ...] = ()
     load: Load = NO_LOAD
+    basis: tuple[Basis, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +105,8 @@ class Activity:
     """What a message or collective does to the wires: `latency` seconds first, then bytes over all wires at once.
 
     Where it stands for several equal ones, `loads` are those of all, `nbytes_of_one` is the `nbytes` of one, and
-    `seconds_of_one` what one would take with its wires to itself. Of the bytes of a collective's chain `crossing` go between nodes: by it its loads are known from others of its group.
+    `seconds_of_one` what one would take with its wires to itself. Of the bytes of a collective's chain `crossing` go
+    between nodes: by it its loads are known from others of its group.
 
     `ceiling` is how fast it can go at most, in bytes per second of `nbytes`, however idle the wires are (a protocol,
     too few channels). While it runs, waiting for the last member included, its kernel holds `num_sms` SMs of each.

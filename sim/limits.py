@@ -59,6 +59,9 @@ def _more_alike(plan: Plan, cluster: Cluster) -> str:
         return f"use fewer GPUs, or give each kind of node whole pipeline ranks of tp x dp = {plan.tp * plan.dp} GPUs"
     if cluster.network.wiring == "torus":
         return "on a torus replicas differ by where they lie; use fewer GPUs"
+    if cluster.network.ecmp or cluster.degraded:
+        why = "messages are hashed to up-links" if cluster.network.ecmp else "a wire is degraded"
+        return f"where {why} replicas differ by where they lie; use fewer GPUs"
     below = [cluster.node.num_gpus]
     if leaves_bind(cluster) and cluster.network.nodes_per_leaf:
         below.append(cluster.node.num_gpus * cluster.network.nodes_per_leaf)

@@ -13,11 +13,10 @@ from sim.costs import ELEMENT, memory_bound
 from sim.costs.collectives import COLLECTIVES, alone, footprint
 from sim.costs.collectives.chain import seconds_per_byte
 from sim.costs.collectives.point_to_point import send
-from sim.costs.sharing import streaming
 from sim.folding import Folding, seen_by
-from sim.instructions import Activity, Block, Collective, CollectiveOperation, Compute, Record, Transfer, Wait
+from sim.instructions import Activity, Block, Collective, CollectiveOperation, Record, Transfer, Wait
 from sim.layers import stage as stage_of_model
-from sim.layers.context import Context, Pass, join
+from sim.layers.context import Context, Pass, join, streaming
 from sim.layers.head import matrix_parameters
 from sim.layers.stage import Piece, Stage
 from sim.plan import Axis, Plan, group_of
@@ -188,7 +187,7 @@ class _Lowering:
         operation: CollectiveOperation = "reduce_scatter" if self.plan.zero else "all_reduce"
         nbytes = float(framework.gradient_reduce_nbytes * count)
         return (
-            Compute(name="gradient scale", duration=scale, category="optimizer", load=streaming(gpu)),
+            streaming(gpu, "gradient scale", scale, "optimizer"),
             Collective(name=name, axis="dp", group="dp", operation=operation, nbytes=nbytes),
         )
 
@@ -206,8 +205,7 @@ class _Lowering:
         context = self.context
         share = count / (self.plan.dp if self.plan.zero else 1)
         seconds = memory_bound.optimizer(context.gpu, share, context.precision, context.framework.gradient_nbytes)
-        load = streaming(context.gpu)
-        return (Compute(name="optimizer", duration=seconds, category="optimizer", load=load),)
+        return (streaming(context.gpu, "optimizer", seconds, "optimizer"),)
 
     def _gather_weights(self, count: int) -> Block:
         if self.plan.dp == 1 or not self.plan.zero:

@@ -7,8 +7,9 @@ from functools import partial
 
 from simpy import Environment
 
+from sim.flow import Flow, flow_of
 from sim.instructions import Activity
-from sim.network import Flow, Network, flow_of
+from sim.network import Network
 from topologies.fabric import Wire, capacity
 from topologies.hardware import Cluster
 

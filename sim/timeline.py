@@ -4,6 +4,7 @@ A track is one stream of one rank (which may stand for many equal ones). The com
 runs a kernel, or it is stalled, and the engine has noted on what: bytes on a wire (exposed) or nothing yet (bubble).
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -12,7 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.instructions import Basis, Compute
 from sim.program import Program
+from topologies.hardware import Origin
 
 KINDS = ("F", "B", "I", "W")
 NO_ACTION = -1
@@ -83,7 +86,8 @@ class Track:
 class Timeline:
     """Columns of equal length, one row per span, ordered by track and start; times in seconds from the step's start.
 
-    `kind` indexes KINDS; kind, stage and microbatch are NO_ACTION where a span belongs to no action.
+    `kind` indexes KINDS; kind, stage and microbatch are NO_ACTION where a span belongs to no action. `basis` says what
+    the seconds of all ranks' kernels, each alone on its GPU, rest on.
     """
 
     tracks: tuple[Track, ...]
@@ -96,6 +100,7 @@ class Timeline:
     start: NDArray[np.float64]
     end: NDArray[np.float64]
     duration: float
+    basis: tuple[Basis, ...] = ()
 
 
 def timeline_of(
@@ -129,7 +134,20 @@ def timeline_of(
         start=np.concatenate([column[2] for column in columns]),
         end=np.concatenate([column[3] for column in columns]),
         duration=duration,
+        basis=_basis(program),
     )
+
+
+def _basis(program: Program) -> tuple[Basis, ...]:
+    seconds: defaultdict[tuple[str, Origin], float] = defaultdict(float)
+    for stream in program.streams:
+        ranks = program.ranks_folded[stream.rank]
+        blocks = {id(block): block for _, block in stream.steps}
+        for key, count in Counter(id(block) for _, block in stream.steps).items():
+            for entry in blocks[key]:
+                for operation, origin, part in entry.basis if isinstance(entry, Compute) else ():
+                    seconds[operation, origin] += ranks * count * part
+    return tuple(Basis(*key, part) for key, part in seconds.items())
 
 
 def _columns(rows: list[Row]) -> NDArray[np.float64]:

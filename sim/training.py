@@ -24,9 +24,9 @@ from sim.models.transformer import Moe
 from sim.plan import Plan, check
 from sim.scenario import Scenario, command, described, with_plan
 from sim.timeline import Timeline
+from sim.uncertainty import borrowed, interval, origins
 from sim.workload import PRECISIONS, TrainingRun, TrainingStep
 from topologies.document import Infeasible, InputError
-from topologies.fabric import nic_of
 from topologies.hardware import Cluster
 from topologies.quantity import GIB, TERA
 
@@ -172,7 +172,8 @@ def summarize(
     context = _context(model, cluster, plan, step, framework)
     uses = memory_use(context, plan)
     shares = timelines.breakdown(timeline)
-    optimizer = shares["optimizer"] * timeline.duration
+    clock = mean_clock(context, plan, cluster)
+    power = mean_power(context, plan, cluster, timeline.duration, shares["optimizer"] * timeline.duration)
     return TrainingReport(
         scenario=scenario or {},
         model=model,
@@ -186,10 +187,10 @@ def summarize(
             "peak_memory_gib": [use.total / GIB for use in uses],
             "peak_reserved_gib": [use.reserved / GIB for use in uses],
             "fits": not _overfull(uses, cluster, plan),
-            "interval": {"p10_s": None, "p50_s": timeline.duration, "p90_s": None},
-            "parameters": _origins(shares, cluster),
-            "sm_clock": mean_clock(context, plan, cluster),
-            "mean_power_w_per_gpu": mean_power(context, plan, cluster, timeline.duration, optimizer),
+            "interval": interval(timeline, cluster),
+            "parameters": origins(timeline, cluster),
+            "sm_clock": clock,
+            "mean_power_w_per_gpu": power,
             **bill.result,
         },
         memory=tuple(use.by_holding() for use in uses),
@@ -197,7 +198,12 @@ def summarize(
         rank_busy=_busy_by_pipeline_rank(timeline, plan),
         critical_path=critical_path(timeline),
         timeline=timeline,
-        notes=(*_notes(uses, model.moe, cluster, plan, framework), *bill.notes),
+        notes=(
+            *_notes(uses, model.moe, cluster, plan, framework),
+            *borrowed(timeline, cluster),
+            f"The GPUs draw {power:.0f} W on average and keep {clock:.0%} of their boost clock.".replace("%", " %"),
+            *bill.notes,
+        ),
     )
 
 
@@ -260,18 +266,6 @@ def _overfull(uses: tuple[MemoryUse, ...], cluster: Cluster, plan: Plan) -> list
     return [rank for rank, use in enumerate(uses) if use.reserved > room[rank]]
 
 
-def _origins(shares: Mapping[str, float], cluster: Cluster) -> dict[str, float]:
-    """Shares of the busy time by what the parameters behind it rest on."""
-    node = cluster.node
-    nic = nic_of(node).fit
-    parts = {"exposed_tp": node.scale_up.fit, "exposed_pp": nic, "exposed_dp": nic}
-    origins = {"measured": 0.0, "interpolated": 0.0, "extrapolated": 0.0, "datasheet": 0.0}
-    for key, share in shares.items():
-        if key != "bubble":
-            origins[parts.get(key, node.gpu.fit).origin] += share
-    return {origin: share / sum(origins.values()) for origin, share in origins.items()}
-
-
 def _busy_by_pipeline_rank(timeline: Timeline, plan: Plan) -> tuple[Mapping[str, float], ...]:
     """The breakdown of each pipeline rank, in fractions of the step, the mean over its played ranks."""
     sums: list[dict[str, float]] = [{} for _ in range(plan.pp)]
@@ -296,11 +290,10 @@ def _notes(
     )
     return (
         *(out_of_memory if over else ()),
-        "No prediction interval yet: the parameters are data-sheet values and published achievable rates, not fits.",
         f"Software as of {framework.description}; gradients are summed after the backward pass, not beside it.",
         f"Memory reserved is taken as {ALLOCATOR_RESERVE:.0%} above what is allocated, an assumption.",
-        "Stragglers and data loading are not modelled yet. The 57 published runs that were "
-        "compared (V100, A100, H100, GB200) are simulated up to 18 % too fast and up to 17 % too slow.",
+        "The interval follows from how far fits were off where they were checked, and from 57 published runs. Hosts, "
+        "stragglers and data loading are not modelled yet.",
         *(("Tokens are taken to be routed evenly to experts, and every replica has all experts.",) if moe else ()),
         *((SHARED,) if shares_wires(plan, cluster) else ()),
     )

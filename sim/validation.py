@@ -23,7 +23,8 @@ _ALIKE = ("model", "gpu", "gpus", "global_batch", "seq_len", "precision")
 class Result:
     """One row that was played: seconds, and GiB of the fullest rank; None where the table has no such figure.
 
-    `otherwise` is what the row says of its software and was not played so.
+    `interval_s` is said to hold four of five measured times. `otherwise` is what the row says of its software and was
+    not played so.
     """
 
     row: str
@@ -31,6 +32,7 @@ class Result:
     alike: tuple[str, ...]
     measured_s: float | None
     predicted_s: float
+    interval_s: tuple[float, float]
     measured_gib: float | None
     predicted_gib: float
     otherwise: tuple[str, ...]
@@ -38,6 +40,16 @@ class Result:
     @property
     def error(self) -> float | None:
         return None if self.measured_s is None else self.predicted_s / self.measured_s - 1
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether the measured time lies in the interval."""
+        return self.measured_s is not None and self.interval_s[0] <= self.measured_s <= self.interval_s[1]
+
+    @property
+    def interval_width(self) -> float:
+        """Of the interval, as a share of the prediction."""
+        return (self.interval_s[1] - self.interval_s[0]) / self.predicted_s
 
     @property
     def memory_error(self) -> float | None:
@@ -94,8 +106,8 @@ def summary(ledger: Ledger) -> dict[str, object]:
         "median_ape": median(map(abs, errors)) if errors else None,
         "worst": None if worst is None else {"row": worst.row, "error": worst.error},
         "kendall_tau": concordance(timed),
-        "coverage_80": None,
-        "median_interval_width": None,
+        "coverage_80": _mean(one.is_covered for one in timed),
+        "median_interval_width": median(one.interval_width for one in timed) if timed else None,
         "memory": _spread(_known(one.memory_error) for one in ledger.results if one.memory_error is not None),
         "played_otherwise": _counts(told for one in ledger.results for told in one.otherwise),
         "results": rows(ledger),
@@ -136,13 +148,16 @@ def _result(row: Row, report: TrainingReport) -> Result:
     peaks = report.result[_peak(row)]
     assert isinstance(peaks, list)
     seconds = report.result["step_time_s"]
+    bounds = report.result["interval"]
     assert isinstance(seconds, float)
+    assert isinstance(bounds, dict)
     return Result(
         row=row["row"],
         campaign=row["campaign"],
         alike=tuple(row[column] for column in _ALIKE),
         measured_s=number(row, "step_time_s"),
         predicted_s=seconds,
+        interval_s=(bounds["p10_s"], bounds["p90_s"]),
         measured_gib=number(row, "peak_memory_gib"),
         predicted_gib=max(peaks),
         otherwise=played_otherwise(row),
@@ -185,6 +200,8 @@ def _described(result: Result) -> dict[str, object]:
         "campaign": result.campaign,
         "measured_s": result.measured_s,
         "predicted_s": result.predicted_s,
+        "p10_s": result.interval_s[0],
+        "p90_s": result.interval_s[1],
         "error": result.error,
         "measured_gib": result.measured_gib,
         "predicted_gib": result.predicted_gib,

@@ -9,8 +9,8 @@ from functools import cached_property
 from simpy import Event
 
 from sim.costs.sharing import Hold, hold
+from sim.flow import Flow, flow_of
 from sim.instructions import NO_LOAD, Collective, Compute, Load, Record, Transfer, Wait
-from sim.network import Flow, flow_of
 from sim.program import Program, Stream, different_blocks
 from sim.timeline import BUBBLE_LABEL, WAIT_FOR, Label, Repeat, Row
 from topologies.fabric import Wire

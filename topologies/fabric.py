@@ -69,7 +69,7 @@ def loaded_route(cluster: Cluster, source: int, target: int, *, pxn: bool = True
 
 
 def message_loads(cluster: Cluster, source: int, target: int, *, pxn: bool = True) -> tuple[Load, ...]:
-    """Those wires with the bytes over each for each byte of the message: less than 1 where it is spread over several."""
+    """Those wires with the bytes over each for each byte of the message: below 1 where it is spread over several."""
     return tuple(_loads(cluster, source, target, pxn=pxn, leaves=leaves_bind(cluster)))
 
 

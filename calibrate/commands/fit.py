@@ -30,16 +30,16 @@ def fit(
     console.one_of("format", output, FORMATS)
     with console.progress(quiet) as tell:
         tell("reading")
-        from calibrate import importers
-        from calibrate.fitting import check_limits, fit_all
+        from calibrate import importers, limits
+        from calibrate.fitting import fit_all
         from topologies.fits import users_folder
 
         readings = [importers.read(file, gpu, fabric) for file in files]
+        limits.check(readings, [file.name for file in files])
         samples = [replace(one, source=source or one.source) for one in importers.samples_of(readings)]
         notes = skipped_lines(readings, [file.name for file in files])
         if not samples:
             raise InputError(notes[0] if notes else "nothing to fit")
-        check_limits(samples)
         target = out or users_folder()
         _check_target(target, {one.part for one in samples})
         done: list[Fitted | Left] = []

@@ -20,7 +20,7 @@ def import_(
 ) -> None:
     """Read measurements that other tools made, and write them as samples."""
     with console.progress(quiet) as tell:
-        from calibrate import importers
+        from calibrate import importers, limits
         from calibrate.importers import written
         from calibrate.profile import write_whole
 
@@ -28,6 +28,7 @@ def import_(
         for file in files:
             tell(f"reading {file.name}")
             readings.append(importers.read(file, gpu, fabric))
+        limits.check(readings, [file.name for file in files])
         samples = importers.samples_of(readings)
         target = out / DEFAULT_NAME if out.is_dir() or not out.suffix else out
         write_whole(target, written.write(samples))

@@ -70,6 +70,8 @@ def read(path: Path, gpu: str | None, fabric: str | None) -> Reading:
     for a cell that cannot be.
     """
     gpu = None if gpu is None else gpu_named(gpu).name
+    if fabric is not None:
+        network(fabric)
     text = read_text(path)
     if text.lstrip().startswith("{"):
         return _from_table(*nccl_json.read_json(text, path.name, gpu, fabric), gpu, fabric)
@@ -80,9 +82,9 @@ def read(path: Path, gpu: str | None, fabric: str | None) -> Reading:
 
 def _from_table(table: Table, skipped: Sequence[Skipped], gpu: str | None, fabric: str | None) -> Reading:
     """The samples that the reader of the table's layout finds, and every row that is in none of them."""
-    reader = _reader(table)
-    if reader is not OURS:
-        table = _filled(_filled(table, "gpu", gpu), "fabric", fabric)
+    filled = _filled(_filled(table, "gpu", gpu), "fabric", fabric)
+    reader = _reader(filled)
+    table = table if reader is OURS else filled
     known, unknown = _of_known_parts(table) if reader is not OURS else (table, ())
     samples = tuple(_samples(reader, known, gpu))
     used = {int(row) for part in samples for row in part.rows}
@@ -158,10 +160,10 @@ def _fabric(name: str) -> tuple[str, str]:
 
 
 def _filled(table: Table, column: str, value: str | None) -> Table:
-    """The table with `value` where the column is empty."""
-    if value is None or column not in table:
+    """The table with `value` where the column is empty, or missing."""
+    if value is None:
         return table
-    cells = table.texts(column)
+    cells = table.texts(column) if column in table else np.full(len(table), "", dtype=np.str_)
     return table.with_column(column, np.where(cells == "", value, cells))
 
 

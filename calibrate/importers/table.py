@@ -71,8 +71,9 @@ class Table:
         return Table(name=self.name, header=self.header, rows=self.rows[chosen], columns=columns)
 
     def with_column(self, name: str, cells: Texts) -> "Table":
-        """The table with other cells in a column that it has."""
-        return Table(name=self.name, header=self.header, rows=self.rows, columns={**self.columns, name: cells})
+        """The table with these cells in a column, which it may have or not."""
+        columns = {**self.columns, name: cells}
+        return Table(name=self.name, header=tuple(columns), rows=self.rows, columns=columns)
 
     def error(self, index: int, column: str, message: str) -> InputError:
         """What is wrong in one cell, with its place in the file."""

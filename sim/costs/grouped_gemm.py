@@ -102,6 +102,11 @@ def grouped_weight_gradient(
     return float(_overlapped(np.array(memory), np.array(tiled), values)) + gpu.fit["kernel_latency"]
 
 
+def law_of(precision: str) -> Law[Gpu]:
+    """The law of a layer of experts in a precision."""
+    return LAW_OF["bf16" if precision == "fp16" else precision]
+
+
 def _of_precision(gpu: Gpu, precision: str) -> tuple[Values, _Format]:
     """fp16 runs like bf16."""
     name = "bf16" if precision == "fp16" else precision

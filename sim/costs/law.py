@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.instructions import Basis
 from topologies.document import InputError
 from topologies.hardware import Cluster, Fit, Gpu, Link, Origin
 
@@ -62,6 +63,12 @@ def starting_fit(law: Law[Part]) -> Fit:
     """What the law says before any measurement."""
     values = {name: parameter.start for name, parameter in law.parameters.items()}
     return Fit(values=values, sources={name: parameter.meaning for name, parameter in law.parameters.items()})
+
+
+def basis_of(gpu: Gpu, law: Law[Gpu], seconds: float, *, is_measured: bool = True, **point: float) -> tuple[Basis, ...]:
+    """What a kernel's seconds rest on; one that no table has (`is_measured` is False) is extrapolated from those."""
+    origin = origin_of(fit_of(gpu, law), gpu.name, point)
+    return (Basis(law.operation, origin if is_measured or origin == "datasheet" else "extrapolated", seconds),)
 
 
 def origin_of(fit: Fit, part_name: str, point: Mapping[str, float]) -> Origin:

@@ -6,10 +6,11 @@ Heads are dealt to the tp ranks; the core runs on the rank's own heads without c
 
 from collections.abc import Iterable
 
-from sim.costs import ELEMENT, sharing
+from sim.costs import ELEMENT, memory_bound, sharing
 from sim.costs.attention import Shape, flash_backward, flash_forward, unfused_backward, unfused_forward
+from sim.costs.law import basis_of
 from sim.costs.memory_bound import Kernel
-from sim.instructions import Block, Compute
+from sim.instructions import Basis, Block, Compute, Load
 from sim.layers import latent_attention
 from sim.layers.context import (
     Context,
@@ -57,7 +58,7 @@ def core_forward(context: Context, prefix: str = "") -> Block:
     gpu, shape, framework = context.gpu, _shape(context), context.framework
     if framework.attention == "flash":
         load = sharing.flash(gpu.fit["flash_forward_efficiency"])
-        return (Compute(name=f"{prefix}flash forward", duration=flash_forward(gpu, shape), load=load),)
+        return (_flash(f"{prefix}flash forward", flash_forward(gpu, shape), load),)
     kernels = unfused_forward(gpu, shape, fused_softmax=framework.fused_softmax, dropout=context.dropout)
     return _bound_by_scores(context, ((prefix + name, seconds) for name, seconds in kernels))
 
@@ -67,15 +68,24 @@ def core_backward(context: Context) -> Block:
     gpu, shape, framework = context.gpu, _shape(context), context.framework
     if framework.attention == "flash":
         load = sharing.flash(gpu.fit["flash_backward_efficiency"])
-        return (Compute(name="flash backward", duration=flash_backward(gpu, shape), load=load),)
+        return (_flash("flash backward", flash_backward(gpu, shape), load),)
     kernels = unfused_backward(gpu, shape, fused_softmax=framework.fused_softmax, dropout=context.dropout)
     return _bound_by_scores(context, kernels)
 
 
+def _flash(name: str, seconds: float, load: Load) -> Compute:
+    """The level of training's kernels is the data sheet's; the tables have those of serving."""
+    return Compute(name=name, duration=seconds, load=load, basis=(Basis("flash attention", "datasheet", seconds),))
+
+
 def _bound_by_scores(context: Context, kernels: Iterable[tuple[str, float]]) -> Block:
     """Unfused kernels, the products too, are as fast as the HBM takes the scores."""
-    load = sharing.streaming(context.gpu)
-    return tuple(Compute(name=name, duration=seconds, load=load) for name, seconds in kernels)
+    gpu, law = context.gpu, memory_bound.LAW
+    load = sharing.streaming(gpu)
+    return tuple(
+        Compute(name=name, duration=seconds, load=load, basis=basis_of(gpu, law, seconds, is_measured=False))
+        for name, seconds in kernels
+    )
 
 
 def saved_nbytes(context: Context) -> float:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from sim.costs import ELEMENT, sharing
-from sim.costs.memory_bound import Kernel, kernel
+from sim.costs.law import basis_of
+from sim.costs.memory_bound import LAW, MEASURED, NBYTES, Kernel, kernel
 from sim.frameworks import Framework
-from sim.instructions import Block, Collective, CollectiveOperation, Compute, Instruction
+from sim.instructions import Block, Category, Collective, CollectiveOperation, Compute, Instruction
 from sim.models.transformer import LayerKind, Transformer
 from sim.plan import Recompute
 from sim.workload import Precision
@@ -87,12 +88,16 @@ def join(*passes: Pass) -> Pass:
 
 def run(context: Context, name: str, what: Kernel, num_elements: float) -> Compute:
     """A memory-bound kernel as an instruction."""
-    return streaming(context, name, kernel(context.gpu, what, num_elements))
+    seconds = kernel(context.gpu, what, num_elements)
+    nbytes = NBYTES[what] * num_elements
+    basis = basis_of(context.gpu, LAW, seconds, is_measured=what in MEASURED, nbytes=nbytes)
+    return Compute(name=name, duration=seconds, load=sharing.streaming(context.gpu), basis=basis)
 
 
-def streaming(context: Context, name: str, seconds: float) -> Compute:
-    """A kernel that the HBM bounds, as an instruction."""
-    return Compute(name=name, duration=seconds, load=sharing.streaming(context.gpu))
+def streaming(gpu: Gpu, name: str, seconds: float, category: Category = "compute") -> Compute:
+    """A kernel that the HBM bounds and no table has, as an instruction."""
+    basis = basis_of(gpu, LAW, seconds, is_measured=False)
+    return Compute(name=name, duration=seconds, category=category, load=sharing.streaming(gpu), basis=basis)
 
 
 def collective_of(context: Context, name: str, operation: CollectiveOperation, nbytes: float) -> Block:

@@ -27,7 +27,7 @@ def backward(context: Context) -> Pass:
     drop = (run(context, "embedding dropout backward", "dropout backward", local),) if context.dropout else ()
     gather = gathered(context, "embedding gradient gather", context.hidden_nbytes)
     seconds = embedding_gradient(context.gpu, parameters(context), context.framework.gradient_nbytes)
-    return compute_pass((*drop, *gather, streaming(context, "embedding weight gradient", seconds)))
+    return compute_pass((*drop, *gather, streaming(context.gpu, "embedding weight gradient", seconds)))
 
 
 def saved_nbytes(context: Context) -> float:

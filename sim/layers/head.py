@@ -38,7 +38,7 @@ def forward(context: Context) -> Pass:
     return join(
         compute_pass(norm_forward(context, NORM)),
         column_forward(context, LOGITS, context.model.hidden, _shard(context) * context.tp),
-        compute_pass((streaming(context, "loss forward", seconds), *sums)),
+        compute_pass((streaming(context.gpu, "loss forward", seconds), *sums)),
     )
 
 
@@ -46,7 +46,7 @@ def backward(context: Context) -> Pass:
     """Gradients of the logits, of the hidden state, of the matrix; then of the norm, where no residual joins."""
     seconds = cross_entropy_backward(context.gpu, _num_logits(context), context.framework.logits_nbytes)
     return join(
-        compute_pass((streaming(context, "loss backward", seconds),)),
+        compute_pass((streaming(context.gpu, "loss backward", seconds),)),
         column_backward(context, LOGITS, context.model.hidden, _shard(context) * context.tp),
         compute_pass((run(context, f"{NORM} backward", "norm backward", context.local_hidden_elements),)),
     )

@@ -7,7 +7,8 @@ at the next column-parallel layer, whose whole input is gathered again for the w
 from typing import NamedTuple
 
 from sim.costs import ELEMENT, sharing
-from sim.costs.gemm import gemm
+from sim.costs.gemm import Layout, gemm, law_of
+from sim.costs.law import basis_of
 from sim.instructions import Block, Compute, Record, Wait
 from sim.layers.context import COMPUTE, TP, Context, Pass, compute_pass, gathered, scattered_sum
 
@@ -32,7 +33,7 @@ def whole_forward(context: Context, name: str, width_in: int, width_out: int) ->
 def whole_backward(context: Context, name: str, width_in: int, width_out: int) -> Block:
     """Both gradients, of the rank's tokens; those of the weights are summed over the ranks once a step."""
     tokens = context.local_tokens
-    input_gradient = _product(context, f"{name} input gradient", tokens, width_in, width_out)
+    input_gradient = _product(context, f"{name} input gradient", tokens, width_in, width_out, "input_gradient")
     return (input_gradient, _weight_gradient(context, name, width_in, width_out, tokens))
 
 
@@ -79,22 +80,29 @@ def _forward(context: Context, name: str, width_in: int, width_out: int) -> Comp
 
 
 def _input_gradient(context: Context, name: str, width_in: int, width_out: int) -> Compute:
-    return _product(context, f"{name} input gradient", context.num_tokens, width_in, width_out)
+    return _product(context, f"{name} input gradient", context.num_tokens, width_in, width_out, "input_gradient")
 
 
-def _product(context: Context, name: str, num_tokens: int, width_out: int, width_in: int) -> Compute:
-    shape = num_tokens, width_out, width_in, context.precision
-    seconds = gemm(context.gpu, *shape)
-    return Compute(name=name, duration=seconds, load=sharing.product(context.gpu, seconds, *shape))
+def _product(
+    context: Context, name: str, num_tokens: int, width_out: int, width_in: int, layout: Layout = "forward"
+) -> Compute:
+    return _gemm(context, name, (num_tokens, width_out, width_in), layout, ELEMENT)
 
 
 def _weight_gradient(context: Context, name: str, width_in: int, width_out: int, num_tokens: int) -> Compute:
     """The product is added to the accumulated gradient on its way out [apex, fused_weight_gradient_mlp_cuda]."""
     nbytes = 2 * context.framework.gradient_nbytes
-    shape = width_out, width_in, num_tokens, context.precision
-    seconds = gemm(context.gpu, *shape, output_nbytes=nbytes)
-    load = sharing.product(context.gpu, seconds, *shape, output_nbytes=nbytes)
-    return Compute(name=f"{name} weight gradient", duration=seconds, load=load)
+    return _gemm(context, f"{name} weight gradient", (width_out, width_in, num_tokens), "weight_gradient", nbytes)
+
+
+def _gemm(context: Context, name: str, shape: tuple[int, int, int], layout: Layout, output_nbytes: float) -> Compute:
+    """Between two products of a layer others run: its weights are no longer in the L2, as they are in a benchmark."""
+    gpu, precision = context.gpu, context.precision
+    seconds = gemm(gpu, *shape, precision, output_nbytes=output_nbytes, layout=layout, cold_weights=True)
+    load = sharing.product(gpu, seconds, *shape, precision, output_nbytes=output_nbytes)
+    m, n, k = shape
+    basis = basis_of(gpu, law_of(precision), seconds, is_measured=layout == "forward", m=m, n=n, k=k)
+    return Compute(name=name, duration=seconds, load=load, basis=basis)
 
 
 class _Beside(NamedTuple):

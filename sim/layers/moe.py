@@ -11,7 +11,8 @@ from typing import Final
 
 from sim.costs import ELEMENT, sharing
 from sim.costs.expert_load import balanced_rows
-from sim.costs.grouped_gemm import grouped_gemm, grouped_weight_gradient
+from sim.costs.grouped_gemm import grouped_gemm, grouped_weight_gradient, law_of
+from sim.costs.law import basis_of
 from sim.instructions import Block, Compute
 from sim.layers import dense
 from sim.layers.context import Context, Pass, compute_pass, gathered, join, run, scattered_sum
@@ -147,7 +148,9 @@ def _grouped(context: Context, name: str, width_in: int, width_out: int) -> Comp
     rows, num_busy = _mean_rows(context)
     shape = rows, width_out, width_in, context.precision
     seconds = grouped_gemm(context.gpu, _rows_per_expert(context), *shape[1:])
-    return Compute(name=name, duration=seconds, load=sharing.product(context.gpu, seconds, *shape, batch=num_busy))
+    load = sharing.product(context.gpu, seconds, *shape, batch=num_busy)
+    basis = basis_of(context.gpu, law_of(context.precision), seconds, is_measured=name.endswith("forward"))
+    return Compute(name=name, duration=seconds, load=load, basis=basis)
 
 
 def _grouped_weight_gradient(context: Context, name: str, width_in: int, width_out: int) -> Compute:
@@ -160,7 +163,8 @@ def _grouped_weight_gradient(context: Context, name: str, width_in: int, width_o
         context.gpu, all_rows, width_out, width_in, context.precision, output_nbytes=nbytes
     )
     load = sharing.product(context.gpu, seconds, *shape, batch=num_busy, output_nbytes=nbytes)
-    return Compute(name=f"{name} weight gradient", duration=seconds, load=load)
+    basis = basis_of(context.gpu, law_of(context.precision), seconds, is_measured=False)
+    return Compute(name=f"{name} weight gradient", duration=seconds, load=load, basis=basis)
 
 
 def _rows_per_expert(context: Context) -> tuple[int, ...]:

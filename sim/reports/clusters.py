@@ -31,6 +31,7 @@ def cluster(name: str) -> Sheet:
         ("cluster", found.name),
         *(line for pool in found.pools for line in _pool_words(pool)),
         ("network", _network_words(found.network) if found.num_nodes > 1 else "one node, and no network"),
+        *(("degraded", f"{name}: {left:.0%} of its capacity is left") for name, left in found.degraded.items()),
         *(line for gpu in gpus for line in gpu_words(gpu)),
         *(line for link in links for line in link_words(link)),
     ]
@@ -88,6 +89,12 @@ def _cluster_record(found: Cluster) -> dict[str, object]:
         "oversubscription": found.network.oversubscription,
         "nodes_per_leaf": found.network.nodes_per_leaf,
         "torus": list(found.network.torus),
+        "pxn": found.network.pxn,
+        "ecmp": found.network.ecmp,
+        "qps": found.network.qps,
+        "ecmp_seed": found.network.ecmp_seed,
+        "background": found.network.background,
+        "degraded": dict(found.degraded),
     }
 
 
@@ -134,6 +141,9 @@ def _network_words(network: Network) -> str:
         f"{' x '.join(map(str, network.torus))} nodes" if network.torus else "",
         f"{network.nodes_per_leaf} nodes a leaf" if network.nodes_per_leaf else "",
         f"{network.oversubscription:g}:1 oversubscribed above the leaves" if network.oversubscription > 1 else "",
+        f"{network.ecmp} up-links a leaf, messages hashed by {network.qps} connections each" if network.ecmp else "",
+        f"{network.background:.0%} of the ways to the spine taken by others" if network.background else "",
+        "" if network.pxn else "without PXN",
     ]
     return "; ".join([_WIRINGS[network.wiring], *(part for part in parts if part)])
 

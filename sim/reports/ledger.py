@@ -60,6 +60,10 @@ def _more(summary: Mapping[str, object], memory: Mapping[str, object]) -> list[s
     lines = []
     if isinstance(worst, Mapping):
         lines.append(f"The worst row is {worst['row']}, {_signed(worst['error'])}.")
+    coverage, width = summary["coverage_80"], summary["median_interval_width"]
+    if isinstance(coverage, float):
+        held = f"{_share(coverage)} of the measured times lie in the 80 % intervals"
+        lines.append(f"{held}, whose median width is {_share(width)} of the prediction.")
     if isinstance(tau, float):
         lines.append(f"Of two plans for the same step the faster one is predicted as such: Kendall's tau {tau:.2f}.")
     if memory["rows"]:

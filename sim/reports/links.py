@@ -33,7 +33,8 @@ def network(cluster: Cluster, num_nodes: int) -> tuple[str, ...]:
         return ()
     nics = dict.fromkeys(pool.node.nic for pool in cluster.pools if pool.node.nic is not None)
     links = f"Network: {', '.join(f'{nic.name}, {rate(nic.bandwidth)} each way a NIC' for nic in nics)}"
-    return (links, *_wiring(cluster.network))
+    degraded = (f"Degraded: {name} has {left:.0%} of its capacity" for name, left in cluster.degraded.items())
+    return (links, *_wiring(cluster.network), *degraded)
 
 
 def node_title(cluster: Cluster, number: int, node: Node) -> str:
@@ -163,4 +164,7 @@ def _wiring(fabric: Network) -> Iterator[str]:
         yield f"Leaf switches, fat tree: one for all NICs of {nodes}"
     if fabric.nodes_per_leaf or fabric.wiring == "rail-optimised":
         bandwidth = "all" if fabric.oversubscription == 1 else f"1/{fabric.oversubscription:g}"
-        yield f"Spine switches: join the leaves, with {bandwidth} of the bandwidth below them"
+        taken = f", of which others take {fabric.background:.0%}" if fabric.background else ""
+        yield f"Spine switches: join the leaves, with {bandwidth} of the bandwidth below them{taken}"
+    if fabric.ecmp:
+        yield f"Up-links: {fabric.ecmp} a leaf; each message is hashed to them by {fabric.qps} connections"

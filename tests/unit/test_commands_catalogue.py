@@ -45,12 +45,13 @@ def test_files_are_shown_like_the_catalogue(shardsim: Shardsim, folder: object) 
 
 
 def test_a_route_names_the_wires_on_the_way(shardsim: Shardsim) -> None:
-    """In a node over the switch, between nodes over NICs; what each carries is below its sheet's rate."""
+    """In a node over the switch, between nodes over NICs, by PXN on the target's rail; what each carries is below its sheet's rate."""
     inside = shardsim("clusters", "dgx-h100", "--route", "0", "5").out.splitlines()
     assert [line.split("  ")[0] for line in inside[1:]] == ["NVLink port of GPU 0, out", "NVLink port of GPU 5, in"]
     across = json.loads(shardsim("clusters", "dgx-h100", "--route", "0", "9", "--format", "json").out)
-    assert across[0]["wire"].split(",")[0] == "NIC 0 of node 0"
-    assert 0 < across[0]["achievable_bytes_per_s"] < 50e9
+    names = ["NVLink port of GPU 0", "NVLink port of GPU 1", "NIC 1 of node 0", "NIC 1 of node 1"]
+    assert [wire["wire"].split(",")[0] for wire in across] == names
+    assert 0 < across[2]["achievable_bytes_per_s"] < 50e9
 
 
 def test_a_route_on_a_file_counts_its_gpus(shardsim: Shardsim, folder: object) -> None:

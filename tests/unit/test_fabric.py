@@ -228,7 +228,7 @@ def test_the_slowest_link_on_the_way_sets_the_latency(cluster: Cluster, source: 
 
 
 def test_pxn_goes_by_nvlink_to_the_gpu_on_the_targets_rail() -> None:
-    """NCCL's ncclTopoGetNetDev: GPU 0 reaches GPU 13 = 8 + 5 by the NIC of its own node's GPU 5; no spine is crossed."""
+    """NCCL's ncclTopoGetNetDev: GPU 0 reaches GPU 13 = 8 + 5 by the NIC of its node's GPU 5; no spine is crossed."""
     rails = cluster_of((node_of(), 4), nodes_per_leaf=2, oversubscription=2.0)
     assert words(rails, 0, 13) == [
         "NVLink port of GPU 0, out",

@@ -6,7 +6,7 @@ import pytest
 
 from sim.costs.collectives import all_reduce, alone
 from sim.engine import Engine
-from sim.instructions import Activity, Transfer
+from sim.instructions import Activity, Collective, Transfer
 from sim.messages import play_activities
 from sim.program import Stream
 from tests.clusters import cluster_of, node_of
@@ -58,7 +58,8 @@ def test_two_jobs_below_leaves_of_their_own_do_not_notice_each_other() -> None:
 
 def test_two_programs_in_one_play_share_the_wires_as_activities_do() -> None:
     """The same two jobs as streams of one program: each sender is done after 4 s."""
-    streams, activities = [], {}
+    streams: list[Stream] = []
+    activities: dict[tuple[Collective | Transfer, int], Activity] = {}
     for rank in range(16):
         send = Transfer(name="send", axis="pp", peer=rank + 16, flag="there", nbytes=10e9)
         streams.append(Stream(rank=rank, name="compute", steps=[(None, (send,))]))

@@ -5,8 +5,9 @@ from unittest import mock
 import pytest
 from simpy import Environment
 
+from sim.flow import Flow
 from sim.max_min import fair_speeds, filled
-from sim.network import Flow, Network
+from sim.network import Network
 
 
 def flow(nbytes: float, *wires: int, latency: float = 0.0, speed: float, ceiling: float = float("inf")) -> Flow:
@@ -182,9 +183,27 @@ def test_a_change_reaches_those_whom_it_slows_or_frees_and_those_whom_they_do() 
     assert finish_times([6.0, 6.0, 12.0], *flows) == pytest.approx([4.0, 5.0, 5.0, 5.0, 5.0])
 
 
+def test_who_is_held_by_a_wire_that_stays_full_has_more_once_another_there_would_be_faster() -> None:
+    """Wires of 7, 4 and 4 B/s. On the first A, G and H; on the second also G and F; on the third also A and X.
+
+    A 2, F 2, G 2, X 2, so H 3. At 1 F is done and six more enter the third: A and they have 0.5 each. Of the 6.5 that A
+    leaves G could take 3.5 as H stands, and the wire would be full; but both have 3.25. H: 3 by 1, 6.25 by 2. G: 2 by
+    1, 5.25 by 2.
+    """
+    flows = [
+        (0.0, flow(100, 0, 2, speed=4.0)),
+        (0.0, flow(2, 1, speed=4.0)),
+        (0.0, flow(5.25, 0, 1, speed=4.0)),
+        (0.0, flow(6.25, 0, speed=7.0)),
+        (0.0, flow(100, 2, speed=4.0)),
+        *[(0.0, flow(100, 2, latency=1.0, speed=4.0))] * 6,
+    ]
+    assert finish_times([7.0, 4.0, 4.0], *flows)[1:4] == pytest.approx([1.0, 2.0, 2.0])
+
+
 def test_the_changes_of_one_moment_are_solved_together() -> None:
     """A thousand messages that start together on one wire end together, after one solution for all."""
     many = [(0.0, flow(1, 0, latency=1.0, speed=1000.0))] * 1000
-    with mock.patch("sim.network.filled", wraps=filled) as solving:
+    with mock.patch("sim.settling.filled", wraps=filled) as solving:
         assert finish_times([1000.0], *many) == pytest.approx([2.0] * 1000)
     assert solving.call_count == 1

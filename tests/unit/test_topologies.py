@@ -163,7 +163,7 @@ def test_every_figure_of_the_catalogue_has_its_source(family: topologies.Family,
     assert all(isinstance(source, str) and len(source) > 20 for source in sources.values())
 
 
-@pytest.mark.parametrize("path", PACKAGED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PACKAGED, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_a_file_of_the_package_reads_quickly_and_as_any_file_does(path: Path) -> None:
     assert catalogue.quick(path).data == read(path).data
 
@@ -290,7 +290,7 @@ def test_a_users_file_works_as_a_sheet_does(tmp_path: Path) -> None:
         ),
         ("rail-optimised", "torus\ntorus: [3]\nnodes_per_leaf: 4", "mine.yaml:10: nodes_per_leaf: a torus has no leaf"),
         ("rail-optimised", "fat-tree\ntorus: [3]", "mine.yaml:9: torus: wiring is fat-tree; write wiring: torus"),
-        ("rail-optimised", "fat-tree\noversubscription: 2", "mine.yaml:9: oversubscription: with one leaf for all"),
+        ("rail-optimised", "fat-tree\noversubscription: 2", "mine.yaml:9: oversubscription: one leaf for all nodes needs"),
         ("nodes: 3", "nodes: 3\npools: []", "mine.yaml:2: gpu: beside pools nothing is said of nodes; move it into"),
     ],
 )

@@ -6,6 +6,7 @@ HBM and reads them again. Decoding reads a cache of keys and values for a single
 
 from sim.costs.attention.decode import LAWS as _DECODE
 from sim.costs.attention.decode import paged_decode
+from sim.costs.attention.flash import FORWARD as _FORWARD
 from sim.costs.attention.flash import flash_backward, flash_forward, flash_lengths
 from sim.costs.attention.latent import latent_decode
 from sim.costs.attention.prefill import LAWS as _PREFILL
@@ -29,5 +30,5 @@ __all__ = [
     "unfused_forward",
 ]
 
-LAWS = (*_PREFILL, *_DECODE)
-"""What measurements decide: prefill and decoding, with a cache of 2-byte and of fp8 numbers."""
+LAWS = (*_PREFILL, *_DECODE, _FORWARD)
+"""What measurements decide: prefill and decoding, with a cache of 2-byte and of fp8 numbers; and training, forward."""

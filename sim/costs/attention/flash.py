@@ -13,7 +13,7 @@ from sim.costs.attention.kernels import HIDDEN, FlashKernel, kernel_of, product_
 from sim.costs.attention.prefill import LAWS
 from sim.costs.attention.shape import BLOCK, Shape
 from sim.costs.attention.tiles import Queries, seconds_of_tiles, seconds_per_score, tiles_of, together
-from sim.costs.law import Array, Values, fit_of
+from sim.costs.law import Array, Law, Parameter, Points, Values, fit_of
 from topologies.hardware import Gpu
 
 TRAINING: Final = FlashKernel(
@@ -28,8 +28,7 @@ kernels of other GPUs cut others, which says nothing of training. An assumption.
 @lru_cache(maxsize=65536)
 def flash_forward(gpu: Gpu, shape: Shape) -> float:
     """Seconds: two products, 4 s^2 d FLOPs per head, less what the mask hides."""
-    queries = _queries(shape, (shape.seq_len,), shape.batch)
-    return _seconds(gpu, shape, queries, gpu.fit["flash_forward_efficiency"], 1.0, shape.operand_nbytes)
+    return _forward(gpu, fit_of(gpu, FORWARD).values, shape)
 
 
 @lru_cache(maxsize=65536)
@@ -52,7 +51,17 @@ def flash_lengths(gpu: Gpu, shape: Shape, lengths: tuple[int, ...]) -> float:
     share = sum(lengths) / (shape.batch * shape.seq_len)
     nbytes = shape.operand_nbytes * share
     queries = _queries(shape, lengths, 1)
-    return _seconds(gpu, shape, queries, gpu.fit["flash_forward_efficiency"], 1.0, nbytes)
+    return _seconds(gpu, shape, queries, _level(gpu, fit_of(gpu, FORWARD).values), 1.0, nbytes)
+
+
+def _forward(gpu: Gpu, values: Values, shape: Shape) -> float:
+    queries = _queries(shape, (shape.seq_len,), shape.batch)
+    return _seconds(gpu, shape, queries, _level(gpu, values), 1.0, shape.operand_nbytes)
+
+
+def _level(gpu: Gpu, values: Values) -> float:
+    """The share of the peak that forward reaches with keys 128 wide."""
+    return gpu.fit["flash_forward_efficiency"] * values["level"]
 
 
 def _seconds(gpu: Gpu, shape: Shape, queries: Queries, level: float, work: float, nbytes: float) -> float:
@@ -87,3 +96,24 @@ def _queries(shape: Shape, lengths: tuple[int, ...], batch: int) -> Queries:
 
 
 _WIDTHS: Final = ("num_heads", "num_kv_heads", "head_dim", "value_dim")
+
+
+def _of_points(gpu: Gpu, values: Values, points: Points) -> Array:
+    columns = zip(*(points[name].tolist() for name in FORWARD.inputs), strict=True)
+    return np.array([_forward(gpu, values, _shape(*map(int, point))) for point in columns])
+
+
+def _shape(batch: int, seq_len: int, num_heads: int, head_dim: int, causal: int) -> Shape:
+    heads = {"num_heads": num_heads, "num_kv_heads": num_heads, "head_dim": head_dim, "value_dim": head_dim}
+    return Shape(batch=batch, seq_len=seq_len, precision="bf16", causal=bool(causal), **heads)
+
+
+FORWARD: Final[Law[Gpu]] = Law(
+    operation="attention forward",
+    inputs=("batch", "seq_len", "num_heads", "head_dim", "causal"),
+    parameters={
+        "level": Parameter(start=1.0, low=0.3, high=1.5, meaning="share of what the data sheet calls achievable of it")
+    },
+    seconds=_of_points,
+)
+"""The kernel of training in 16 bits; nobody's tables are shipped, so that it stands at what the data sheet says."""

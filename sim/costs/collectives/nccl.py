@@ -110,21 +110,19 @@ def _seconds(cluster: Cluster, points: Points, *, node: Values | None, network: 
             network=present.network if network is None else network,
             is_integer=kind["is_integer"] > 0,
         )
-        taken = choices(group, operation, fitted)
-        total[rows] = _of_sizes(taken, points["nbytes"][rows])
+        total[rows] = _of_sizes(tuple(ways(group, operation, fitted)), points["nbytes"][rows])
     return total
 
 
-def _of_sizes(taken: Sequence[Way], nbytes: Array) -> Array:
-    """Seconds for each size, by the way that is taken at it."""
-    places = np.array([index_of(size) for size in nbytes])
-    found = np.empty(len(nbytes))
-    names = [id(way) for way in taken]
-    marks = np.array([names[place] for place in places])
-    for mark in np.unique(marks):
-        rows = marks == mark
-        found[rows] = seconds(taken[places[rows][0]], nbytes[rows])
-    return found
+def _of_sizes(found: Sequence[Way], nbytes: Array) -> Array:
+    """Seconds for each size, by the way that NCCL takes at it, as `choices` has them."""
+    sizes = _SIZES[[index_of(size) for size in nbytes]]
+    best = np.argmin([planned(way, sizes) for way in found], axis=0)
+    total = np.empty(len(nbytes))
+    for index in set(best.tolist()):
+        rows = best == index
+        total[rows] = seconds(found[index], nbytes[rows])
+    return total
 
 
 _KINDS: Final = ("operation", "num_gpus", "num_nodes", "is_integer", "nccl_version")

@@ -6,7 +6,19 @@ A product is bound by multiplying, by what an SM can fetch, or by the HBM, and n
 
 from sim.costs.gemm.costs import Layout, gemm, product, quantise, seconds
 from sim.costs.gemm.formats import FORMATS, Format
-from sim.costs.gemm.laws import LAWS
+from sim.costs.gemm.laws import LAWS, law_of
 from sim.costs.gemm.tiles import Tile, family_of
 
-__all__ = ["FORMATS", "LAWS", "Format", "Layout", "Tile", "family_of", "gemm", "product", "quantise", "seconds"]
+__all__ = [
+    "FORMATS",
+    "LAWS",
+    "Format",
+    "Layout",
+    "Tile",
+    "family_of",
+    "gemm",
+    "law_of",
+    "product",
+    "quantise",
+    "seconds",
+]

@@ -92,6 +92,11 @@ def _parameters(precision: str) -> Mapping[str, Parameter]:
     return own | (_UNPACK if kind.dequantises else {})
 
 
+def law_of(precision: str) -> Law[Gpu]:
+    """The law of products in a precision."""
+    return _BY_OPERATION[f"gemm {precision}"]
+
+
 def values_of(gpu: Gpu, precision: str, values: Values | None = None) -> Values:
     """All parameters of a precision on a GPU: its own (or `values`), and of others what it has none for.
 

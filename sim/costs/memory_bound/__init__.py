@@ -1,7 +1,7 @@
 """Kernels that do little arithmetic: bytes through the HBM or the L2, plus the start of a kernel."""
 
-from sim.costs.memory_bound.kernels import NBYTES, Kernel, kernel
-from sim.costs.memory_bound.law import LAWS, ROW_KERNELS, ROW_NBYTES, RowKernel, row_kernel, stream
+from sim.costs.memory_bound.kernels import MEASURED, NBYTES, Kernel, kernel
+from sim.costs.memory_bound.law import LAW, LAWS, ROW_KERNELS, ROW_NBYTES, RowKernel, row_kernel, stream
 from sim.costs.memory_bound.step import (
     AdamWidths,
     adam,
@@ -15,7 +15,9 @@ from sim.costs.memory_bound.step import (
 )
 
 __all__ = [
+    "LAW",
     "LAWS",
+    "MEASURED",
     "NBYTES",
     "ROW_KERNELS",
     "ROW_NBYTES",

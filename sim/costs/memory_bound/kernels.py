@@ -50,6 +50,9 @@ Kernel = Literal[
     "unpermute",
 ]
 
+MEASURED: Final[frozenset[Kernel]] = frozenset({"norm forward", "add", "rotary", "swiglu forward", "lookup"})
+"""The kernels that the fits were made from; of the others only the bytes are known."""
+
 NBYTES: Final[Mapping[Kernel, float]] = {
     "norm forward": 2 + 2,
     "norm backward": (2 + 2 + 2) + (2 + 2),  # input gradient; then x and dy again for the weights' [apex, layer_norm]

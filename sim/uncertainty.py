@@ -1,0 +1,112 @@
+"""What a prediction rests on, and how sure it is.
+
+Every kernel's seconds carry the operation whose fit they come from; every fit knows how far points that it had not seen
+were off. Errors of one operation are taken to be the same in all its kernels of a step, those of different operations
+to be independent: each widens the interval by its share of the time. What no cost knows of (hosts, data, neighbours)
+comes on top, as wide as it was seen to be over published steps.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from sim.timeline import Timeline, breakdown
+from topologies.fabric import nic_of
+from topologies.hardware import Cluster, Fit, Gpu, Link, Origin
+
+ORIGINS: Final[tuple[Origin, ...]] = ("measured", "interpolated", "extrapolated", "datasheet")
+
+UNMEASURED: Final = (-0.16, 0.16)
+"""ln(measured / predicted), 10th and 90th percentile, where nobody measured the part: what leaving a GPU out gives."""
+
+UNMODELLED: Final = (-0.03, 0.04)
+"""The same of whole steps, for what no kernel and no link explains: with it the intervals of 57 published runs
+(docs/validation.md) hold 84 % of their times, without it 82 %."""
+
+Spread = tuple[float, float]
+
+
+class Share(NamedTuple):
+    """A share of the step's busy time, what it rests on, and the spread of its errors; one error for one `cause`."""
+
+    cause: str
+    origin: Origin
+    share: float
+    spread: Spread
+
+
+def origins(timeline: Timeline, cluster: Cluster) -> dict[str, float]:
+    """Shares of the busy time by what the parameters behind it rest on; they sum to one."""
+    found = dict.fromkeys(ORIGINS, 0.0)
+    for one in shares(timeline, cluster):
+        found[one.origin] += one.share
+    return {str(origin): share for origin, share in found.items()}
+
+
+def interval(timeline: Timeline, cluster: Cluster) -> dict[str, float]:
+    """The 80 % interval of the step's seconds: `p10_s`, `p50_s` (the prediction), `p90_s`."""
+    by_cause: dict[str, list[Share]] = {}
+    for one in shares(timeline, cluster):
+        by_cause.setdefault(one.cause, []).append(one)
+    errors = [[sum(one.share * one.spread[end] for one in group) for end in (0, 1)] for group in by_cause.values()]
+    low, high = (math.hypot(UNMODELLED[end], *(error[end] for error in errors)) for end in (0, 1))
+    return {
+        "p10_s": timeline.duration * math.exp(-low),
+        "p50_s": timeline.duration,
+        "p90_s": timeline.duration * math.exp(high),
+    }
+
+
+def borrowed(timeline: Timeline, cluster: Cluster) -> list[str]:
+    """Whose measurements stand in for those of GPUs that nobody measured, in sentences."""
+    operations = {one.operation for one in timeline.basis}
+    found = []
+    for gpu in dict.fromkeys(pool.node.gpu for pool in cluster.pools):
+        lenders = {fit.part for operation, fit in gpu.fits.items() if operation in operations} - {"", gpu.name}
+        if lenders:
+            names = " and ".join(sorted(lenders))
+            found.append(f"Some kernels were not measured on {gpu.name}: it is given the efficiencies of {names}.")
+    return found
+
+
+def shares(timeline: Timeline, cluster: Cluster) -> list[Share]:
+    """The busy time of the step, parted by what it rests on; a bubble is as sure as the work that is waited for."""
+    parts = {key: share for key, share in breakdown(timeline).items() if key != "bubble" and share}
+    busy = sum(parts.values())
+    computing = sum(share for key, share in parts.items() if not key.startswith("exposed")) / busy
+    waiting = {key: share / busy for key, share in parts.items() if key.startswith("exposed")}
+    return [*_of_kernels(timeline, cluster, computing), *_of_links(waiting, cluster)]
+
+
+def _of_kernels(timeline: Timeline, cluster: Cluster, computing: float) -> Iterable[Share]:
+    total = sum(one.seconds for one in timeline.basis)
+    if not total:
+        return [Share("unknown", "datasheet", computing, UNMEASURED)]
+    return [
+        Share(operation, origin, computing * seconds / total, _spread(cluster.gpu, operation, origin))
+        for operation, origin, seconds in timeline.basis
+    ]
+
+
+def _of_links(waiting: Mapping[str, float], cluster: Cluster) -> Iterable[Share]:
+    """Communication of tp rests on the link inside a node, all other on the network, where there is one."""
+    node = cluster.node
+    links = {"exposed_tp": (node.scale_up, "nccl node")}
+    network = (nic_of(node), "nccl network") if cluster.num_nodes > 1 else (node.scale_up, "nccl node")
+    for key, share in waiting.items():
+        link, operation = links.get(key, network)
+        origin = _link_origin(link, link.fits.get(operation))
+        yield Share(f"{operation} {link.name}", origin, share, _spread(link, operation, origin))
+
+
+def _link_origin(link: Link, fit: Fit | None) -> Origin:
+    return "datasheet" if fit is None or fit.part not in ("", link.name) else fit.origin
+
+
+def _spread(part: Gpu | Link, operation: str, origin: Origin) -> Spread:
+    """Of points left out; twice as wide outside the sizes that were measured."""
+    fit = part.fits.get(operation)
+    if origin == "datasheet" or fit is None or fit.spread is None:
+        return UNMEASURED
+    widening = 2.0 if origin == "extrapolated" else 1.0
+    return fit.spread[0] * widening, fit.spread[1] * widening
