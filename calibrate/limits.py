@@ -40,9 +40,12 @@ def broken(samples: Samples) -> Iterator[tuple[int, str]]:
     """The index of each sample that is faster than its part can be, and what is said of it."""
     least = np.maximum(least_seconds(samples) / TOLERANCE, SHORTEST)
     for index in np.flatnonzero(samples.seconds < least):
-        yield int(index), (
-            f"{samples.operation}: {_us(samples.seconds[index])} is faster than {samples.part} can be "
-            f"({_us(least[index])}); write the time in microseconds, and the GPU that was measured"
+        yield (
+            int(index),
+            (
+                f"{samples.operation}: {_us(samples.seconds[index])} is faster than {samples.part} can be "
+                f"({_us(least[index])}); write the time in microseconds, and the GPU that was measured"
+            ),
         )
 
 
@@ -74,6 +77,12 @@ def _prefill(gpu: Gpu, operation: str, points: Points) -> Array:
     """Two products of a causal half of the scores; keys and values in 8 bits may be multiplied as such."""
     scores = points["batch"] * points["num_heads"] * points["seq_len"] ** 2 / 2
     return 4 * scores * points["head_dim"] / _peak(gpu, "fp8" if "fp8" in operation else "bf16")
+
+
+def _forward(gpu: Gpu, operation: str, points: Points) -> Array:
+    """Two products of all scores, or of the causal half."""
+    scores = points["batch"] * points["num_heads"] * points["seq_len"] ** 2 / (1 + points["causal"])
+    return 4 * scores * points["head_dim"] / _peak(gpu, "bf16")
 
 
 def _decode(gpu: Gpu, operation: str, points: Points) -> Array:
@@ -123,6 +132,7 @@ _KERNELS: Mapping[str, Callable[[Gpu, str, Points], Array]] = {
     "grouped gemm ": _products_of_experts,
     "attention prefill ": _prefill,
     "attention decode ": _decode,
+    "attention forward": _forward,
     "memory bound": _memory_bound,
 }
 _COLLECTIVES = ("nccl ", "custom all-reduce ")

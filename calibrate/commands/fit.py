@@ -21,6 +21,7 @@ def fit(
     out: Annotated[
         Path | None, typer.Option(help="a folder for a file per part, or the file of one part; the user's own fits")
     ] = None,
+    only: Annotated[str | None, typer.Option(help="the operations whose names begin so, such as 'gemm'")] = None,
     source: Annotated[str | None, typer.Option(help="where the measurements are from; said in the fits")] = None,
     seed: Annotated[int, typer.Option(help="which points are left out; same seed, same bytes")] = 0,
     output: Format = "table",
@@ -36,10 +37,14 @@ def fit(
 
         readings = [importers.read(file, gpu, fabric) for file in files]
         limits.check(readings, [file.name for file in files])
-        samples = [replace(one, source=source or one.source) for one in importers.samples_of(readings)]
+        samples = [
+            replace(one, source=source or one.source)
+            for one in importers.samples_of(readings)
+            if one.operation.startswith(only or "")
+        ]
         notes = skipped_lines(readings, [file.name for file in files])
         if not samples:
-            raise InputError(notes[0] if notes else "nothing to fit")
+            raise InputError(notes[0] if notes else f"nothing to fit: no operation begins with {only}")
         target = out or users_folder()
         _check_target(target, {one.part for one in samples})
         done: list[Fitted | Left] = []

@@ -15,6 +15,7 @@ _KERNELS: Final[tuple[Law[Gpu], ...]] = (
     *gemm.LAWS,
     *grouped_gemm.LAWS,
     *attention.LAWS,
+    attention.FORWARD,
     *memory_bound.LAWS,
     *power.LAWS,
     *sharing.LAWS,

@@ -180,7 +180,8 @@ def test_small_messages_go_by_ll_middle_ones_by_ll128_large_ones_by_simple() -> 
         ("dgx-h100", 16, "2.27", "NVLSTree"),
         ("dgx-h100", 16, "2.17", "ring"),
         ("l40s-pcie", 2, "2.27", "ring"),
-        ("gb200-nvl72", 72, "2.26", "ring"),
+        ("gb200-nvl72", 72, "2.26", "NVLS"),
+        ("gb200-nvl72", 72, "2.25", "ring"),
     ],
 )
 def test_what_sums_a_gigabyte_follows_from_gpu_group_and_version(

@@ -6,8 +6,7 @@ HBM and reads them again. Decoding reads a cache of keys and values for a single
 
 from sim.costs.attention.decode import LAWS as _DECODE
 from sim.costs.attention.decode import paged_decode
-from sim.costs.attention.flash import FORWARD as _FORWARD
-from sim.costs.attention.flash import flash_backward, flash_forward, flash_lengths
+from sim.costs.attention.flash import FORWARD, flash_backward, flash_forward, flash_lengths
 from sim.costs.attention.latent import latent_decode
 from sim.costs.attention.prefill import LAWS as _PREFILL
 from sim.costs.attention.prefill import paged_prefill
@@ -16,6 +15,7 @@ from sim.costs.attention.unfused import Kernels, unfused_backward, unfused_forwa
 
 __all__ = [
     "BLOCK",
+    "FORWARD",
     "LAWS",
     "Kernels",
     "Shape",
@@ -30,5 +30,5 @@ __all__ = [
     "unfused_forward",
 ]
 
-LAWS = (*_PREFILL, *_DECODE, _FORWARD)
-"""What measurements decide: prefill and decoding, with a cache of 2-byte and of fp8 numbers; and training, forward."""
+LAWS = (*_PREFILL, *_DECODE)
+"""What tables of serving decide: prefill and decoding, with a cache of 2-byte and of fp8 numbers."""

@@ -51,9 +51,15 @@ COLLECTIVES: Final[Mapping[CollectiveOperation, Collect]] = {
 
 def collective(cluster: Cluster, gpus: Sequence[int], operation: CollectiveOperation, nbytes: float) -> Activity:
     """The activity of one of NCCL's operations among these GPUs."""
+    return _activity(cluster, tuple(gpus), operation, nbytes)
+
+
+@lru_cache(maxsize=512)
+def _activity(cluster: Cluster, gpus: tuple[int, ...], operation: CollectiveOperation, nbytes: float) -> Activity:
+    """Few are kept: among thousands of GPUs each has a load for every wire."""
     if len(gpus) == 1 or nbytes == 0:
         return Activity(latency=0.0, loads=())
-    found, lies = _laid(cluster, tuple(gpus), operation)
+    found, lies = _laid(cluster, gpus, operation)
     way = found[index_of(nbytes)]
     latency, data = parts(way, nbytes)
     loads, busiest = lies[way.crossing]

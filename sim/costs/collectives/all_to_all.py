@@ -59,7 +59,7 @@ def all_to_all(cluster: Cluster, gpus: Sequence[int], nbytes: float) -> Activity
     return _activity(cluster, tuple(gpus), nbytes)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=512)
 def _activity(cluster: Cluster, gpus: tuple[int, ...], nbytes: float) -> Activity:
     if len(gpus) == 1 or nbytes == 0:
         return Activity(latency=0.0, loads=())

@@ -7,7 +7,7 @@ Only where the network has it, by the field `sharp` of a cluster.
 from collections.abc import Iterator
 
 from sim.costs.collectives.group import Group
-from sim.costs.collectives.rates import Fitted, per_byte
+from sim.costs.collectives.rates import Fitted, filling_most, per_byte
 from sim.costs.collectives.tuning import CHANNEL_NBYTES, COLLNET_PEER, COLLNET_STEPS, between, num_channels
 from sim.costs.collectives.way import Way
 from topologies.quantity import MICROSECOND
@@ -34,6 +34,7 @@ def collnet(group: Group, fitted: Fitted) -> Iterator[Way]:
         latency=peers + step * fitted.network["step_simple"],
         per_byte=per_byte(group, fitted, "Simple", 2.0, CROSSING),
         filling=fitted.network["fill_simple"],
+        filling_most=filling_most(group, fitted),
         chain=2.0,
         crossing=CROSSING,
         most_channels=num_channels(group),

@@ -42,7 +42,7 @@ def custom_all_reduce(
     return _activity(cluster, tuple(gpus), nbytes, kernel, graph)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=4096)
 def _activity(cluster: Cluster, gpus: tuple[int, ...], nbytes: float, kernel: Kernel, graph: bool) -> Activity:
     if len(gpus) == 1 or nbytes == 0:
         return Activity(latency=0.0, loads=())

@@ -80,7 +80,7 @@ def in_common(group: Group) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 def _figures(way: Way) -> tuple[float, ...]:
     expected = way.planned_latency, way.planned_per_byte, way.plateau_nbytes
-    return (*expected, way.latency, way.per_byte, way.filling, way.channel_nbytes)
+    return (*expected, way.latency, way.per_byte, way.filling, way.filling_most, way.channel_nbytes)
 
 
 def fitted_on(group: Group) -> Fitted:

@@ -8,7 +8,7 @@ Over nodes (NVLSTree) a double binary tree joins the parts; its GPUs send and ta
 from collections.abc import Iterator
 
 from sim.costs.collectives.group import Group
-from sim.costs.collectives.rates import Fitted
+from sim.costs.collectives.rates import Fitted, filling_most
 from sim.costs.collectives.tree import depth
 from sim.costs.collectives.tuning import (
     CHANNEL_NBYTES,
@@ -26,8 +26,9 @@ from sim.costs.collectives.tuning import (
 from sim.costs.collectives.way import Way
 from topologies.quantity import GIGA, MICROSECOND
 
-SINCE, TREE_SINCE, DOMAINS_SINCE, STEP_SINCE = (2, 17), (2, 18), (2, 28), (2, 27)
-"""Versions of NCCL with NVLS, with NVLSTree, with NVLS over the trays of an NVL72, with a longer planned step."""
+SINCE, TREE_SINCE, DOMAINS_SINCE, STEP_SINCE = (2, 17), (2, 18), (2, 26), (2, 27)
+"""Versions of NCCL with NVLS, with NVLSTree, with a longer planned step; and the first that is known to have summed over
+an NVL72 by NVLS: with 2.26.2 72 GPUs reach 93 % of a port as a ring counts them, which no ring does [coreweave]."""
 BOX = 8
 """GPUs of a box; a larger NVLink domain is made of several hosts."""
 
@@ -62,6 +63,7 @@ def nvls(group: Group, fitted: Fitted) -> Iterator[Way]:
         latency=_latency(group, fitted),
         per_byte=_per_byte(group, fitted, chain),
         filling=fitted.network["fill_nvls"] if several else fitted.node["fill_nvls"],
+        filling_most=filling_most(group, fitted),
         chain=chain,
         crossing=crossing(group) if several else 1.0,
         most_channels=NVLS_CHANNELS[group.generation],
@@ -83,7 +85,8 @@ def _published_start(group: Group) -> float:
 
 
 def _per_byte(group: Group, fitted: Fitted, chain: float) -> float:
-    inside = chain * group.inside_per_byte / fitted.node["rate_nvls"]
+    rate = fitted.node["rate_nvls"] * (fitted.node["domain_nvls"] if group.most_per_node > BOX else 1.0)
+    inside = chain * group.inside_per_byte / rate
     if group.nic is None:
         return inside
     outside = chain * crossing(group) * group.between_per_byte / fitted.network["rate_nvls"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from math import ceil, log2
 
 from sim.costs.collectives.group import Group
-from sim.costs.collectives.rates import Fitted, per_byte
+from sim.costs.collectives.rates import Fitted, filling_most, per_byte
 from sim.costs.collectives.tuning import CHANNEL_NBYTES, PAT_PEER, PAT_START, PAT_STEP, between, num_channels
 from sim.costs.collectives.way import Way
 from topologies.quantity import MICROSECOND
@@ -34,6 +34,7 @@ def pat(group: Group, fitted: Fitted) -> Iterator[Way]:
         latency=start + steps * step * fitted.network["step_simple"],
         per_byte=per_byte(group, fitted, "Simple", share, 1.0),
         filling=fitted.network["fill_simple"],
+        filling_most=filling_most(group, fitted),
         chain=share,
         most_channels=num_channels(group),
         channel_nbytes=CHANNEL_NBYTES["Simple"],

@@ -69,6 +69,11 @@ def filling(group: Group, fitted: Fitted, protocol: Protocol) -> float:
     return (fitted.node if group.nic is None else fitted.network)[f"fill_{KEYS[protocol]}"]
 
 
+def filling_most(group: Group, fitted: Fitted) -> float:
+    """Up to how many times the latency the bytes may take and chunks still grow."""
+    return (fitted.node if group.nic is None else fitted.network)["fill_most"]
+
+
 def onset(group: Group, fitted: Fitted, protocol: Protocol) -> float:
     """With which power of its bytes the time of a channel grows until it is full."""
     if protocol != "LL":
@@ -108,15 +113,17 @@ NODE_PARAMETERS: Mapping[str, Parameter] = {
         f"step_{key}": _ratio(1.0, 0.3, 3.0, f"a step with {protocol}, of NCCL's figure ({_PUBLISHED})")
         for protocol, key in KEYS.items()
     },
-    "rate_ll": _ratio(0.77, 0.05, 1.0, f"share of the wires with LL, flags included (llMaxBws in {_PUBLISHED})"),
+    "rate_ll": _ratio(0.77, 0.005, 1.0, f"share of the wires with LL, flags included (llMaxBws in {_PUBLISHED})"),
     "rate_ll128": _ratio(0.98, 0.05, 1.0, f"share of the wires with LL128, flags included (0.92 in {_PUBLISHED})"),
-    "rate_simple": _ratio(1.0, 0.2, 1.0, "share of the wires that a ring or tree with Simple takes"),
+    "rate_simple": _ratio(1.0, 0.02, 1.0, "share of the wires that a ring or tree with Simple takes"),
     "start_nvls": _ratio(1.0, 0.3, 4.0, f"all of NVLS's latency, of NCCL's figure ({_PUBLISHED})"),
     "rate_nvls": _ratio(0.85, 0.2, 1.0, f"share of the wires that NVLS takes (nvlsEfficiency in {_PUBLISHED})"),
+    "domain_nvls": _ratio(0.8, 0.2, 1.2, "NVLS's rate over several hosts of one NVLink domain, of that in a box"),
     **{
         f"fill_{key}": _ratio(0.01, 0.0, 3.0, f"c of the filling of the pipeline, c sqrt(L D), with {name}")
         for name, key in (*KEYS.items(), ("NVLS", "nvls"))
     },
+    "fill_most": _ratio(30.0, 0.1, 1e6, "times the latency that the bytes take when chunks stop to grow"),
     "onset_ll": _ratio(1.0, 1.0, 3.0, "power of the bytes with which the time of an LL channel grows till it is full"),
     "channel_ll": _ratio(1.0, 0.02, 8.0, "bytes for which LL opens one more channel, of 4096 a rank (src/enqueue.cc)"),
     **{
@@ -139,6 +146,7 @@ NETWORK_PARAMETERS: Mapping[str, Parameter] = {
     "rate_simple": _ratio(1.0, 0.2, 1.0, "share of the NICs that a ring or tree with Simple takes"),
     "rate_nvls": _ratio(1.0, 0.2, 1.0, "share of the NICs that NVLSTree takes"),
     "inside_nvls": _ratio(0.91, 0.2, 1.0, f"NVLS's rate in a node within NVLSTree, of NVLS alone ({_PUBLISHED})"),
+    "fill_most": _ratio(30.0, 0.1, 1e6, "times the latency that the bytes take when chunks stop to grow"),
     "onset_ll": _ratio(1.0, 1.0, 3.0, "power of the bytes with which the time of an LL channel grows till it is full"),
     "channel_ll": _ratio(1.0, 0.1, 16.0, "bytes for which a tree with LL opens one more channel, of 4096"),
     **{

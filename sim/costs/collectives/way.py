@@ -1,8 +1,9 @@
 """A way: one algorithm with one protocol for one operation of one group, as NCCL plans it and as it goes.
 
 NCCL opens a channel for every so many bytes, so that until all are open the bytes take as long as one channel's share.
-A chunk has to travel the whole chain before the pipeline is full, and chunks grow with the message: beside latency L
-and the time D of the bytes there is a time of filling, as of a pipeline with the best chunk: c sqrt(L D).
+A chunk has to travel the whole chain before the pipeline is full, and chunks grow with the message until they fill a
+buffer: beside latency L and the time D of the bytes there is a time of filling, as of a pipeline with the best chunk,
+c sqrt(L D), but where D is well above `most` L no longer than c sqrt(most) L.
 """
 
 import math
@@ -19,8 +20,8 @@ class Way:
     """`planned_latency` and `planned_per_byte` are what NCCL's tuner believes, the other seconds are fitted.
 
     Of `nbytes` of the message `chain` times as many go through a node, of which `crossing` are sent to other nodes;
-    `wire` of them are on the wires for each that is data. `filling` is c above. A channel takes `channel_nbytes`; of
-    fewer its time falls with their power `onset`, as threads are left idle. There are at most `most_channels`.
+    `filling` is c above and `filling_most` its bound. A channel takes `channel_nbytes`; of fewer its time falls with
+    their power `onset`, as threads are left idle. There are at most `most_channels`.
     """
 
     algorithm: Algorithm
@@ -33,6 +34,7 @@ class Way:
     onset: float = 1.0
     per_byte: float
     filling: float
+    filling_most: float
     chain: float
     crossing: float = 1.0
     most_channels: int
@@ -53,7 +55,8 @@ def seconds(way: Way, nbytes: Array) -> Array:
     opened = nbytes / way.channel_nbytes
     full = way.channel_nbytes * way.per_byte * way.most_channels
     data = full * np.minimum(opened, 1.0) ** way.onset * np.maximum(opened / way.most_channels, 1.0)
-    return np.asarray(way.latency + way.filling * np.sqrt(way.latency * data) + data)
+    filled = data / (1 + data / (way.filling_most * way.latency))
+    return np.asarray(way.latency + way.filling * np.sqrt(way.latency * filled) + data)
 
 
 def parts(way: Way, nbytes: float) -> tuple[float, float]:
@@ -61,7 +64,8 @@ def parts(way: Way, nbytes: float) -> tuple[float, float]:
     opened = nbytes / way.channel_nbytes
     full = way.channel_nbytes * way.per_byte * way.most_channels
     data = full * min(opened, 1.0) ** way.onset * max(opened / way.most_channels, 1.0)
-    return way.latency + way.filling * math.sqrt(way.latency * data), data
+    filled = data / (1 + data / (way.filling_most * way.latency))
+    return way.latency + way.filling * math.sqrt(way.latency * filled), data
 
 
 def channels(way: Way, nbytes: float) -> int:
