@@ -20,6 +20,8 @@ MOST_POINTS = 4000
 """More points than these are thinned at random while parameters are sought: they cost time and change nothing."""
 SCALE = 0.05
 """Residuals beyond 5 % count linearly, not quadratically."""
+ENOUGH = 1e-5
+"""A step that makes the errors smaller by less than this share is the last."""
 NUM_RESAMPLED = 200
 SMALL = 1e-4
 """Share of itself by which a parameter is moved to see what it does."""
@@ -74,6 +76,7 @@ def best_values(
         loss="soft_l1",
         f_scale=SCALE,
         x_scale="jac",
+        ftol=ENOUGH,
         max_nfev=60,
     )
     silent = np.all(slopes(first) == 0, axis=0) & np.all(found.jac == 0, axis=0)

@@ -16,6 +16,12 @@ ROUNDING = 5e-4
 """By how much a number may change, relatively, where it is written with four digits."""
 
 
+WHOLE = 100_000
+"""Whole numbers below this are as short with all their digits."""
+SEEN = 0.01
+"""Share of a number below which its interval is not written: a law is no finer than that."""
+
+
 def merge_fits(path: Path, part: str, fits: Mapping[str, Fit], *, command: str, day: date | None = None) -> None:
     """Write the fits into the file of their part; operations that it has and `fits` has not stay as they are.
 
@@ -27,15 +33,13 @@ def merge_fits(path: Path, part: str, fits: Mapping[str, Fit], *, command: str, 
     write_fits(path, part, {**present[part], **fits}, command=command, day=day)
 
 
-SEEN = 1e-5
-"""Share of a number below which its interval is rounding: no sample speaks of it."""
-
-
 def write_fits(path: Path, part: str, fits: Mapping[str, Fit], *, command: str, day: date | None = None) -> None:
     """Write all fits of one part in one go: a file is never seen half-written."""
     lines = [f"# Written by `{command}`.", f"part: {part}", f'date: "{day or date.today()}"', "fits:"]
+    before = ""
     for operation, fit in sorted(fits.items()):
-        lines += [f"  {operation}:", *(f"    {line}" for line in _fit_lines(fit))]
+        lines += [f"  {operation}:", *(f"    {line}" for line in _fit_lines(fit, before))]
+        before = _source(fit)
     write_whole(path, "\n".join(lines) + "\n")
 
 
@@ -53,16 +57,20 @@ def write_whole(path: Path, text: str) -> None:
         raise InputError(f"{path}: cannot be written: {(error.strerror or str(error)).lower()}") from None
 
 
-def _fit_lines(fit: Fit) -> list[str]:
-    """A fit in as few bytes as stay readable: all that is fitted to one GPU must fit into 8 kB."""
-    source = next(iter(fit.sources.values()), "")
+def _source(fit: Fit) -> str:
+    return next(iter(fit.sources.values()), "")
+
+
+def _fit_lines(fit: Fit, before: str) -> list[str]:
+    """A fit in as few bytes as stay readable: all that is fitted to one GPU must fit into 8 kB. The source is left out
+    where it is that of the fit before."""
     domain = ", ".join(
         f"{name}: [{_outward(low, -1)}, {_outward(high, 1)}]" for name, (low, high) in fit.domain.items()
     )
     pairs = [f"{name}: {_number(value, fit.half_widths.get(name, 0.0))}" for name, value in fit.values.items()]
     return [
         *([] if fit.origin == "interpolated" else [f"origin: {fit.origin}"]),
-        f"source: {_quoted(source)}",
+        *([] if before and _source(fit) == before else [f"source: {_quoted(_source(fit))}"]),
         f"points: {fit.num_points}",
         *([] if fit.spread is None else [f"spread: [{fit.spread[0]:.4f}, {fit.spread[1]:.4f}]"]),
         f"domain: {{{domain}}}",
@@ -84,14 +92,21 @@ def _in_braces(name: str, pairs: Sequence[str]) -> list[str]:
 
 def _outward(bound: float, direction: int) -> str:
     """A bound with four digits, rounded away from the points: the outermost point stays inside."""
-    rounded = f"{bound:.4g}"
+    rounded = f"{bound:.0f}" if bound == round(bound) and abs(bound) < WHOLE else f"{bound:.4g}"
     if (bound - float(rounded)) * direction <= 0:
         return rounded
     return f"{bound + direction * abs(bound) * ROUNDING:.4g}"
 
 
 def _number(value: float, half_width: float) -> str:
-    return f"{value:.4g}" + (f"±{half_width:.1g}" if half_width else "")
+    return _short(f"{value:.4g}") + (f"±{_short(f'{half_width:.1g}')}" if half_width > SEEN * abs(value) else "")
+
+
+def _short(number: str) -> str:
+    """Without zeros that say nothing: 2e-06 is 2e-6 and 0.03 is .03."""
+    digits, _, exponent = number.removeprefix("-").partition("e")
+    digits = digits.removeprefix("0") if digits.startswith("0.") else digits
+    return number[: number.startswith("-")] + digits + (f"e{int(exponent)}" if exponent else "")
 
 
 def _quoted(text: str) -> str:

@@ -51,25 +51,27 @@ class Score:
 
 def score(reading: Reading, profile: Mapping[str, Fits], tell: Callable[[str], None] = lambda text: None) -> Score:
     """Predict every sample with the fits as they are, those of `profile` first."""
-    scored, skipped = [], list(reading.skipped)
+    impossible = _impossible(reading)
+    scored, skipped = [], [*reading.skipped, *impossible]
+    wrong = {one.row for one in impossible}
     for samples in reading.samples:
         tell(f"scoring {samples.operation} on {samples.part}")
+        possible = samples.where(~np.isin(samples.rows, list(wrong)))
         try:
-            possible, impossible = _by_limits(samples)
-            skipped += impossible
             if len(possible):
                 scored.append(scored_by(possible, profile))
         except InputError as error:
-            skipped += [Skipped(row=int(row), reason=str(error)) for row in samples.rows]
+            skipped += [Skipped(row=int(row), reason=str(error)) for row in possible.rows]
     return Score(scored=tuple(scored), skipped=tuple(sorted(skipped, key=lambda one: one.row)))
 
 
-def _by_limits(samples: Samples) -> tuple[Samples, list[Skipped]]:
-    """What can be, and the rows that are faster than the part: their unit or their GPU is wrong."""
-    wrong = [index for index, _ in limits.broken(samples)]
-    reason = f"{samples.operation}: faster than {samples.part} can be; is the time in microseconds, and the GPU right?"
-    skipped = [Skipped(row=int(samples.rows[index]), reason=reason) for index in wrong]
-    return samples.where(np.delete(np.arange(len(samples)), wrong)), skipped
+def _impossible(reading: Reading) -> list[Skipped]:
+    """The rows that are faster than their part can be."""
+    return [
+        Skipped(row=int(samples.rows[index]), reason=f"{samples.operation}: faster than {samples.part} can be")
+        for samples in reading.samples
+        for index, _ in limits.broken(samples)
+    ]
 
 
 def scored_by(samples: Samples, profile: Mapping[str, Fits]) -> Scored:

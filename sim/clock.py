@@ -7,7 +7,7 @@ the mean over the layers that a rank works through, with the communication that 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 
 from sim.costs.power import Work, at_clock, cold_clock, sustained_clock, watts
 from sim.detail import condenser
@@ -62,7 +62,7 @@ def mean_power(context: Context, plan: Plan, cluster: Cluster, seconds: float, o
 
 def _sustained(context: Context, plan: Plan, cluster: Cluster, pool: Pool, first: int) -> Sustained:
     gpu = pool.node.gpu
-    work_at = partial(_work, context, plan, cluster, gpu, group_of(plan, "tp", first))
+    work_at = cache(partial(_work, context, plan, cluster, gpu, group_of(plan, "tp", first)))
     clock = sustained_clock(gpu, work_at)
     return Sustained(gpu=gpu, num_gpus=min(pool.num_gpus, plan.num_gpus - first), clock=clock, work=work_at(clock))
 

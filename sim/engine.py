@@ -73,12 +73,12 @@ class _Play:
 
     def to_the_end(self) -> Timeline:
         for walker in self._walkers:
-            walker.wake = partial(self._wake, walker)
+            walker.wake = partial(self._go_on, walker)
             walker.arrive = partial(self._arrive, walker)
             walker.finish = partial(self._finish, walker)
         with _without_garbage_collection():
             for walker in self._walkers:
-                self._wake(walker)
+                self._go_on(walker)
             self._env.run()
         if self._unfinished:
             raise Deadlock(self._who_waits(), self._done_so_far())
@@ -87,12 +87,9 @@ class _Play:
         repeats = [walker.repeats for walker in self._walkers]
         return timeline_of(self._program, self._labels.all(), rows, repeats, self._ended + self._offset)
 
-    def _wake(self, walker: Walker, _: object = None) -> None:
-        self._go_on(walker, self._env.now)
-
-    def _go_on(self, walker: Walker, now: float) -> None:
+    def _go_on(self, walker: Walker, _: object = None) -> None:
         """Let the walker go on, and all that it sets going, until everybody sleeps again; no time passes."""
-        ready = self._ready
+        now, ready = self._env.now, self._ready
         self._walk(walker, now)
         while ready:
             self._walk(ready.popleft(), now)
@@ -155,7 +152,7 @@ class _Play:
         label, now, offset = walker.operations[walker.pointer - 1][1], self._env.now, self._offset
         walker.rows.append((label, walker.position, walker.since + offset, now + offset))
         self._gpus[walker.stream.rank].end(walker)
-        self._go_on(walker, now)
+        self._go_on(walker)
 
     def _set(self, flag: int, wire_since: float, wire_label: int, now: float) -> None:
         waiter = self._waiting.pop(flag, None)
@@ -187,7 +184,7 @@ class _Play:
         now, since, offset = self._env.now, walker.wire_since, self._offset
         walker.rows.append((label, walker.position, since + offset, now + offset))
         self._set(target + walker.key, since, walker.wire_label, now)
-        self._go_on(walker, now)
+        self._go_on(walker)
 
     def _meet(self, walker: Walker, label: int, meeting: int, flow: Flow, now: float) -> None:
         walker.since = now
@@ -212,7 +209,7 @@ class _Play:
                 walker.rows.append((BUBBLE, walker.position, walker.since + offset, start + offset))
             walker.rows.append((label, walker.position, start + offset, now + offset))
         self._ready.extend(members[1:])
-        self._go_on(members[0], now)
+        self._go_on(members[0])
 
     def _hold(self, walker: Walker, meeting: int, *, flows: bool) -> None:
         """The kernel of a collective spins on its SMs; once bytes flow it moves them too."""

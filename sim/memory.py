@@ -7,6 +7,7 @@ pass of the same microbatch takes them away: the schedule decides how many are i
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 
 from sim import layers
 from sim.costs import ELEMENT
@@ -56,6 +57,7 @@ class MemoryUse:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
+@lru_cache(maxsize=8)
 def memory_use(context: Context, plan: Plan) -> tuple[MemoryUse, ...]:
     """Peak bytes of every pipeline rank."""
     stages = stage_of_model.stages(context, plan)

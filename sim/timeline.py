@@ -142,9 +142,10 @@ def _basis(program: Program) -> tuple[Basis, ...]:
     seconds: defaultdict[tuple[str, Origin], float] = defaultdict(float)
     for stream in program.streams:
         ranks = program.ranks_folded[stream.rank]
-        blocks = {id(block): block for _, block in stream.steps}
-        for key, count in Counter(id(block) for _, block in stream.steps).items():
-            for entry in blocks[key]:
+        blocks = [block for _, block in stream.steps]
+        different = dict(zip(map(id, blocks), blocks, strict=True))
+        for key, count in Counter(map(id, blocks)).items():
+            for entry in different[key]:
                 for operation, origin, part in entry.basis if isinstance(entry, Compute) else ():
                     seconds[operation, origin] += ranks * count * part
     return tuple(Basis(*key, part) for key, part in seconds.items())

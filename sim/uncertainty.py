@@ -7,12 +7,13 @@ comes on top, as wide as it was seen to be over published steps.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
+from sim.program import COMPUTE
 from sim.timeline import Timeline, breakdown
 from topologies.fabric import nic_of
-from topologies.hardware import Cluster, Fit, Gpu, Link, Origin
+from topologies.hardware import Cluster, Fit, Gpu, Link, Origin, Pool
 
 ORIGINS: Final[tuple[Origin, ...]] = ("measured", "interpolated", "extrapolated", "datasheet")
 
@@ -61,7 +62,7 @@ def borrowed(timeline: Timeline, cluster: Cluster) -> list[str]:
     """Whose measurements stand in for those of GPUs that nobody measured, in sentences."""
     operations = {one.operation for one in timeline.basis}
     found = []
-    for gpu in dict.fromkeys(pool.node.gpu for pool in cluster.pools):
+    for gpu in dict.fromkeys(pool.node.gpu for pool, _ in _used(timeline, cluster)):
         lenders = {fit.part for operation, fit in gpu.fits.items() if operation in operations} - {"", gpu.name}
         if lenders:
             names = " and ".join(sorted(lenders))
@@ -75,28 +76,39 @@ def shares(timeline: Timeline, cluster: Cluster) -> list[Share]:
     busy = sum(parts.values())
     computing = sum(share for key, share in parts.items() if not key.startswith("exposed")) / busy
     waiting = {key: share / busy for key, share in parts.items() if key.startswith("exposed")}
-    return [*_of_kernels(timeline, cluster, computing), *_of_links(waiting, cluster)]
+    return [*_of_kernels(timeline, cluster, computing), *_of_links(timeline, cluster, waiting)]
 
 
-def _of_kernels(timeline: Timeline, cluster: Cluster, computing: float) -> Iterable[Share]:
+def _used(timeline: Timeline, cluster: Cluster) -> Iterator[tuple[Pool, float]]:
+    """The pools that the step uses, each with its share of the GPUs used."""
+    total = left = sum(track.ranks_folded for track in timeline.tracks if track.stream == COMPUTE)
+    for pool in cluster.pools:
+        if left > 0:
+            yield pool, min(pool.num_gpus, left) / total
+        left -= pool.num_gpus
+
+
+def _of_kernels(timeline: Timeline, cluster: Cluster, computing: float) -> Iterator[Share]:
+    """Of several kinds of GPU, the one whose errors spread widest counts for all."""
     total = sum(one.seconds for one in timeline.basis)
+    gpus = dict.fromkeys(pool.node.gpu for pool, _ in _used(timeline, cluster))
     if not total:
-        return [Share("unknown", "datasheet", computing, UNMEASURED)]
-    return [
-        Share(operation, origin, computing * seconds / total, _spread(cluster.gpu, operation, origin))
-        for operation, origin, seconds in timeline.basis
-    ]
+        yield Share("unknown", "datasheet", computing, UNMEASURED)
+    for operation, origin, seconds in timeline.basis if total else ():
+        spread = max((_spread(gpu, operation, origin) for gpu in gpus), key=lambda ends: ends[1] - ends[0])
+        yield Share(operation, origin, computing * seconds / total, spread)
 
 
-def _of_links(waiting: Mapping[str, float], cluster: Cluster) -> Iterable[Share]:
+def _of_links(timeline: Timeline, cluster: Cluster, waiting: Mapping[str, float]) -> Iterator[Share]:
     """Communication of tp rests on the link inside a node, all other on the network, where there is one."""
-    node = cluster.node
-    links = {"exposed_tp": (node.scale_up, "nccl node")}
-    network = (nic_of(node), "nccl network") if cluster.num_nodes > 1 else (node.scale_up, "nccl node")
-    for key, share in waiting.items():
-        link, operation = links.get(key, network)
-        origin = _link_origin(link, link.fits.get(operation))
-        yield Share(f"{operation} {link.name}", origin, share, _spread(link, operation, origin))
+    for pool, used in _used(timeline, cluster):
+        node = pool.node
+        inside = node.scale_up, "nccl node"
+        outside = (nic_of(node), "nccl network") if cluster.num_nodes > 1 else inside
+        for key, share in waiting.items():
+            link, operation = inside if key == "exposed_tp" else outside
+            origin = _link_origin(link, link.fits.get(operation))
+            yield Share(f"{operation} {link.name}", origin, used * share, _spread(link, operation, origin))
 
 
 def _link_origin(link: Link, fit: Fit | None) -> Origin:

@@ -152,12 +152,12 @@ class Compiler:
 
     def _blocks(self, stream: Stream) -> list[list[Operation]]:
         """What each step does; steps of one block share one list, by which the steady state knows them."""
-        different = {id(block): block for _, block in stream.steps}
+        blocks = [block for _, block in stream.steps]
         compiled = {
             key: [*(self._operation(instruction, stream) for instruction in block), _END]
-            for key, block in different.items()
+            for key, block in dict(zip(map(id, blocks), blocks, strict=True)).items()
         }
-        return [compiled[id(block)] for _, block in stream.steps]
+        return list(map(compiled.__getitem__, map(id, blocks)))
 
     def _operation(self, instruction: Compute | Collective | Transfer | Record | Wait, stream: Stream) -> Operation:
         match instruction:

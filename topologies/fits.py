@@ -185,11 +185,19 @@ def _kind(link: str) -> str:
 
 
 def read_fits(data: Value) -> Fits:
-    """The fits that a file of fits holds, by operation; InputError where it is not one."""
+    """The fits that a file of fits holds, by operation; InputError where it is not one.
+
+    A fit that names no source has that of the fit before.
+    """
     if not isinstance(data, dict) or not isinstance(data.get("part"), str) or not isinstance(data.get("fits"), dict):
         raise InputError("not a file of fits: it has no part and fits; `calibrate fit` writes one")
     part = str(data["part"])
-    return {operation: _fit(part, operation, fields) for operation, fields in _mapping("fits", data["fits"]).items()}
+    found: dict[str, Fit] = {}
+    source = ""
+    for operation, fields in _mapping("fits", data["fits"]).items():
+        source = str(fields.get("source", source)) if isinstance(fields, dict) else source
+        found[operation] = _fit(part, operation, fields, source)
+    return found
 
 
 def _fits_in(document: Document) -> Fits:
@@ -204,14 +212,13 @@ def _part_in(document: Document) -> str:
     return str(data.get("part")) if isinstance(data, dict) else ""
 
 
-def _fit(part: str, operation: str, fields: Value) -> Fit:
+def _fit(part: str, operation: str, fields: Value, source: str) -> Fit:
     if not isinstance(fields, dict) or not isinstance(fields.get("values"), dict):
         raise InputError(f"fits.{operation}: no values; `calibrate fit` writes such files")
     at = f"fits.{operation}"
     values, half_widths = {}, {}
     for name, text in _mapping(f"{at}.values", fields["values"]).items():
         values[name], half_widths[name] = _value(f"{at}.values.{name}", text)
-    source = str(fields.get("source", ""))
     return Fit(
         values=values,
         sources=dict.fromkeys(values, source),

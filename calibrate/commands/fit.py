@@ -54,6 +54,7 @@ def fit(
         except KeyboardInterrupt:
             _write(done, target, seed, quiet)
             raise
+    _check_any_fitted(done)
     console.show(_shown(done, output))
     if not quiet:
         for line in notes:
@@ -64,6 +65,14 @@ def fit(
 def _check_target(target: Path, parts: set[str]) -> None:
     if target.suffix == ".yaml" and len(parts) > 1:
         raise InputError(f"--out {target}: samples of {', '.join(sorted(parts))}; name a folder for a file of each")
+
+
+def _check_any_fitted(done: "list[Fitted | Left]") -> None:
+    from calibrate.fitting import Left
+
+    left = [one for one in done if isinstance(one, Left)]
+    if len(left) == len(done):
+        raise InputError("\n".join(f"not fitted: {one.operation} on {one.part}: {one.reason}" for one in left[:2]))
 
 
 def _write(done: "list[Fitted | Left]", target: Path, seed: int, quiet: bool) -> None:

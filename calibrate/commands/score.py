@@ -11,6 +11,9 @@ from sim.commands import console
 if TYPE_CHECKING:
     from calibrate.score import Score
 
+MOST = 0.5
+"""Where more of the rows than these cannot be, the unit or the GPU is wrong, and the others are not to be trusted."""
+
 
 def score(
     table: Annotated[Path, typer.Argument(help="a CSV in a known layout, or a log of nccl-tests")],
@@ -24,10 +27,12 @@ def score(
     console.one_of("format", output, FORMATS)
     with console.progress(quiet) as tell:
         tell(f"reading {table.name}")
-        from calibrate import importers
+        from calibrate import importers, limits
         from calibrate import score as scoring
 
-        made = scoring.score(importers.read(table, gpu, fabric), profile_in(profile), tell)
+        reading = importers.read(table, gpu, fabric)
+        limits.check([reading], [table.name], share=MOST)
+        made = scoring.score(reading, profile_in(profile), tell)
     console.show(_shown(made, table.name, output))
 
 

@@ -38,7 +38,7 @@ def read_log(text: str, name: str, gpu: str | None, fabric: str | None) -> tuple
     rows, run = Rows(name, gpu, fabric), Run()
     for line, said in enumerate(text.splitlines(), start=1):
         said = _PREFIX.sub("", said)
-        if run.columns and said.lstrip()[:1].isdigit():
+        if run.columns and said.lstrip(" -")[:1].isdigit():
             _take(rows, run, line, said.split())
         else:
             run = _told(run, said)

@@ -16,6 +16,9 @@ from topologies.document import InputError
 
 COLUMNS = frozenset({"operation", "part", "seconds"})
 _OURS = ("operation", "part", "gpu", "fabric", "seconds", "source")
+_COLUMN_OF = {"operation": "collective"}
+"""What an input is called where its own name is a column of ours: NCCL's, a place in its list of operations."""
+_INPUT_OF = {column: name for name, column in _COLUMN_OF.items()}
 
 
 def read(table: Table, gpu: str | None) -> list[Samples]:
@@ -32,7 +35,7 @@ def write(samples: Sequence[Samples]) -> str:
     inputs = list(dict.fromkeys(name for part in samples for name in part.points))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_OURS, *inputs])
+    writer.writerow([*_OURS, *(_COLUMN_OF.get(name, name) for name in inputs)])
     for part in samples:
         writer.writerows(_rows(part, inputs))
     return text.getvalue()
@@ -62,7 +65,7 @@ def _samples(table: Table, seconds: np.ndarray[tuple[int], np.dtype[np.float64]]
         part=str(table.texts("part")[0]),
         gpu=_cells(table, "gpu")[0],
         fabric=_cells(table, "fabric")[0],
-        points={name: table.numbers(name, low=-np.inf) for name in inputs},
+        points={_INPUT_OF.get(name, name): table.numbers(name, low=-np.inf) for name in inputs},
         seconds=seconds,
         rows=table.rows,
         source=_cells(table, "source")[0],

@@ -8,13 +8,14 @@ computes takes 1/clock longer, what moves bytes does not. Kernels are measured a
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.costs.law import Array, Law, Parameter, Points, Values, fit_of
-from topologies.hardware import Gpu
+from topologies.hardware import Fit, Gpu
 
 LOWEST: Final = 0.1
 """The lowest clock that is looked at, as a share of the boost clock."""
@@ -23,6 +24,12 @@ RESOLUTION: Final = 0.002
 """How finely a sustained clock is looked for; GPUs step theirs by 15 MHz, 0.8 % of it."""
 
 HALVINGS: Final = 40
+
+SAGS: Final = ("heat", "throttling")
+"""Parameters of products and of attention: how much longer the longest take, as the clock sinks while they run."""
+
+MAX_ASKED: Final = 12
+"""How often work is asked for at most; three times do where its seconds are smooth."""
 
 
 class Work(NamedTuple):
@@ -40,10 +47,22 @@ def cold_clock(gpu: Gpu) -> float:
     return fit_of(gpu, POWER)["cold"]
 
 
+@lru_cache(maxsize=64)
 def at_clock(gpu: Gpu, clock: float) -> Gpu:
-    """The GPU at a clock: as much arithmetic less per second as it is below the one that kernels were measured at."""
+    """The GPU at a clock: as much arithmetic less per second as it is below the one that kernels were measured at.
+
+    Long kernels sank below that one already while they were measured; of that, only what is left is still to come.
+    """
     slower = clock / cold_clock(gpu)
-    return replace(gpu, peak_flops={precision: peak * slower for precision, peak in gpu.peak_flops.items()})
+    if slower == 1.0:
+        return gpu
+    peaks = {precision: peak * slower for precision, peak in gpu.peak_flops.items()}
+    return replace(gpu, peak_flops=peaks, fits={key: _less_sagging(fit, slower) for key, fit in gpu.fits.items()})
+
+
+def _less_sagging(fit: Fit, slower: float) -> Fit:
+    sags = {name: max(0.0, (1 + fit[name]) * slower - 1) for name in SAGS if name in fit.values}
+    return replace(fit, values={**fit.values, **sags}) if sags else fit
 
 
 def watts(gpu: Gpu, work: Work, clock: float) -> float:
@@ -55,17 +74,36 @@ def watts(gpu: Gpu, work: Work, clock: float) -> float:
 def sustained_clock(gpu: Gpu, work_at: Callable[[float], Work]) -> float:
     """The highest clock, as a share of the boost clock, at which work draws no more than the power limit.
 
-    `work_at` says what the work is at a clock: its seconds grow as the clock falls, by less than the clock falls.
+    `work_at` says what the work is at a clock: its seconds grow as the clock falls, by less than the clock falls. It is
+    asked few times: between two answers the seconds are taken as a + b / clock.
     """
+    clock = cold_clock(gpu)
+    work = work_at(clock)
+    stretching = clock * min(work.seconds, work.math / gpu.fit["gemm_efficiency"])
+    for _ in range(MAX_ASKED):
+        most = _most(gpu, work, clock, stretching)
+        if clock <= most <= clock + RESOLUTION or clock == LOWEST:
+            break
+        lower = max(LOWEST, most - RESOLUTION / 2)
+        before, work = work, work_at(lower)
+        stretching = (work.seconds - before.seconds) / (1 / lower - 1 / clock)
+        clock = lower
+    return clock
+
+
+def _most(gpu: Gpu, work: Work, at: float, stretching: float) -> float:
+    """The clock at which the work draws the limit, if its seconds are those `at` a clock plus stretching / clock."""
     low, high = LOWEST, cold_clock(gpu)
-    if watts(gpu, work_at(high), high) <= gpu.power_limit:
+
+    def is_allowed(clock: float) -> bool:
+        seconds = work.seconds + stretching * (1 / clock - 1 / at)
+        return watts(gpu, work._replace(seconds=seconds), clock) <= gpu.power_limit
+
+    if is_allowed(high):
         return high
-    while high - low > RESOLUTION:
+    while high - low > RESOLUTION / 16:
         middle = (low + high) / 2
-        if watts(gpu, work_at(middle), middle) <= gpu.power_limit:
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if is_allowed(middle) else (low, middle)
     return low
 
 

@@ -40,7 +40,7 @@ LOTS = (
     Lot(paths=("collectives/deepep_low_latency.csv", "collectives/deepep_normal.csv"),
         source=f"{AICONFIGURATOR}, DeepEP"),
 )  # fmt: skip
-"""A file of fits holds the last fit of an operation, so all tables of one operation on one part are in one lot. NCCL over
+"""A file of fits holds the last fit of an operation: all tables of one operation on one part are in one lot. NCCL over
 PCIe is not fitted: the boxes in the table differ tenfold, and nothing in it says which has peer-to-peer copies."""
 
 

@@ -1,9 +1,11 @@
 """How good the costs of kernels and collectives are, on measurements that their fits never saw.
 
 `python -m tests.measured.kernels` prints two tables: each table of measurements and device, fitted on a random half of
-its shapes or sizes and scored on the other half, beside its bar; and devices predicted from another's fit.
+its shapes or sizes and scored on the other half, beside its bar; and devices predicted from another's fit. With
+--reached it writes into reached.csv what the shipped fits reach on all rows, which a test holds them to.
 """
 
+import csv
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +25,8 @@ from topologies.hardware import Cluster, Gpu
 from topologies.quantity import percent
 
 FOLDER = Path(__file__).parents[3] / "shared" / "measured"
+REACHED = Path(__file__).with_name("reached.csv")
+FIGURES = ("median", "p90", "geomean")
 H100 = "h100-80gb-sxm"
 UNSEEN = 0.10
 """The bar for the median error on a device that lent nothing to the fit."""
@@ -74,6 +78,7 @@ SOURCES = (
     *(Source(path=f"gemm/moe_{name}.csv", gpu=GPUS[name]) for name in ("h100", "h200")),
     *(Source(path=f"attention/prefill_{name}.csv", gpu=gpu) for name, gpu in GPUS.items()),
     *(Source(path=f"attention/decode_{name}.csv", gpu=gpu) for name, gpu in GPUS.items()),
+    Source(path="attention/flashattention_published.csv"),
     Source(path="memory_bound/elementwise_ops.csv"),
     *(Source(path=f"collectives/nccl_{name}_1node.csv") for name in GPUS),
     Source(path="collectives/nccl_tests_published.csv"),
@@ -160,10 +165,30 @@ def shipped(group: Sequence[Samples]) -> Outcome:
     return outcome(joined(group), np.concatenate(logs), subjects.present_fit(group[0], {}).spread)
 
 
-def render(title: str, outcomes: Iterable[Outcome]) -> str:
-    """A line for each outcome, its bars in brackets, with a star at each that is missed."""
-    head = f"{'operation':<36}{'part':<18}{'rows':>6}  {'median':>16}{'p90':>16}{'geomean':>16}  {'in 80 %':>7}"
-    return "\n".join([title, head, *map(_line, outcomes), ""])
+def write_reached(outcomes: Iterable[Outcome]) -> None:
+    """What the shipped fits reach, a row for each operation on each part."""
+    with REACHED.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["operation", "part", *FIGURES])
+        for one in sorted(outcomes, key=lambda one: (one.operation, one.part)):
+            writer.writerow([one.operation, one.part, *(f"{getattr(one, name):.4f}" for name in FIGURES)])
+
+
+def reached() -> dict[tuple[str, str], dict[str, float]]:
+    """What reached.csv says: figures by operation and part."""
+    with REACHED.open(encoding="utf-8", newline="") as file:
+        return {
+            (row["operation"], row["part"]): {name: float(row[name]) for name in FIGURES}
+            for row in csv.DictReader(file)
+        }
+
+
+def lines(title: str, outcomes: Iterable[Outcome]) -> Iterator[str]:
+    """A line for each outcome as it comes, its bars in brackets, with a star at each that is missed."""
+    yield title
+    yield f"{'operation':<36}{'part':<18}{'rows':>6}  {'median':>16}{'p90':>16}{'geomean':>16}  {'in 80 %':>7}"
+    yield from map(_line, outcomes)
+    yield ""
 
 
 def _line(one: Outcome) -> str:
@@ -181,13 +206,21 @@ def _beside(figure: float, bar: float | None) -> str:
 
 
 def main() -> None:
-    """Print both tables; a group in each process."""
+    """Print both tables, a group in each process; or write what is reached."""
     if not FOLDER.is_dir():
         sys.exit(f"{FOLDER.name}: the measured tables are not beside the repository")
     groups = measured()
+    if "--reached" in sys.argv[1:]:
+        write_reached(map(shipped, groups))
+        return
     with ProcessPoolExecutor() as pool:
-        print(render("Fitted on half of the shapes, scored on the other half (bar)", pool.map(by_halves, groups)))
-    print(render(f"From the data sheet and the fit of {H100} (bar for the median: 10 %)", unseen(groups)))
+        _print(lines("Fitted on half of the shapes, scored on the other half (bar)", pool.map(by_halves, groups)))
+    _print(lines(f"From the data sheet and the fit of {H100} (bar for the median: 10 %)", unseen(groups)))
+
+
+def _print(said: Iterable[str]) -> None:
+    for line in said:
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The shipped fits against every table of kernels and collectives, beside the bars that they are to meet.
+"""The shipped fits against every table of kernels and collectives, no worse than they were.
 
 `make accuracy` prints the stricter figures, of points that a fit never saw (tests/measured/kernels.py); they differ
 little from these, since a law has some twenty parameters and a table thousands of rows.
@@ -8,26 +8,16 @@ from collections.abc import Sequence
 
 import pytest
 
+from calibrate import importers
 from calibrate.samples import Samples
 from tests.measured import kernels
-from tests.measured.kernels import FOLDER, H100, Outcome
+from tests.measured.fit_shipped import LOTS
+from tests.measured.kernels import FIGURES, FOLDER, H100, Outcome
 
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the measured tables are not beside the repository")
 
-MISSED: dict[tuple[str, str], tuple[str, ...]] = {
-    ("gemm bf16", "a100-80gb-sxm"): ("median", "p90"),
-    ("attention decode fp8", "b200-sxm"): ("median", "p90"),
-    ("attention prefill fp8kv", "b200-sxm"): ("p90",),
-    ("gemm bf16", "b200-sxm"): ("median", "p90"),
-    ("gemm bf16", "h100-80gb-sxm"): ("median", "p90"),
-    ("gemm fp8_block", "h100-80gb-sxm"): ("median", "p90"),
-    ("nccl node", "nvlink3"): ("geomean",),
-    ("nccl all-to-all node", "nvlink4"): ("geomean",),
-    ("nccl all-to-all node", "nvlink5"): ("geomean",),
-    ("nccl node", "pcie4"): ("geomean",),
-    ("nccl node", "pcie5"): ("geomean",),
-}
-"""Bars that are not met yet, by operation and part. One that is met must go from this list, so that it stays met."""
+MARGIN, SLACK = 1.1, 0.002
+"""A figure may be a tenth above the one in reached.csv, and 0.2 points: a law that is refitted moves a little."""
 
 COVERED = (0.7, 0.9)
 HELD_OUT = ("gemm bf16", "attention prefill bf16", "attention decode bf16")
@@ -41,13 +31,21 @@ def groups() -> list[list[Samples]]:
 @pytest.fixture(scope="module")
 def outcomes(groups: list[list[Samples]]) -> list[Outcome]:
     found = [kernels.shipped(group) for group in groups]
-    print("\n" + kernels.render("The shipped fits on all rows (bar)", found))
+    print("\n" + "\n".join(kernels.lines("The shipped fits on all rows (bar)", found)))
     return found
 
 
-def test_every_bar_is_met_that_is_not_listed_as_missed(outcomes: Sequence[Outcome]) -> None:
-    found = {(one.operation, one.part): one.misses for one in outcomes if one.misses}
-    assert found == MISSED
+def test_no_figure_is_worse_than_what_was_reached(outcomes: Sequence[Outcome]) -> None:
+    """`python -m tests.measured.kernels --reached` writes reached.csv, once fits are better or their tables others."""
+    known = kernels.reached()
+    assert {(one.operation, one.part) for one in outcomes} == set(known)
+    worse = {
+        (one.operation, one.part, name): getattr(one, name)
+        for one in outcomes
+        for name in FIGURES
+        if getattr(one, name) > known[one.operation, one.part][name] * MARGIN + SLACK
+    }
+    assert worse == {}
 
 
 def test_four_rows_in_five_lie_inside_the_interval(outcomes: Sequence[Outcome]) -> None:
@@ -65,3 +63,17 @@ def test_what_a_fit_never_saw_is_met_like_what_it_saw(groups: Sequence[Sequence[
         if group[0].part == H100 and group[0].operation in HELD_OUT:
             held_out, all_rows = kernels.by_halves(group, most=800), kernels.shipped(group)
             assert held_out.median < 4 / 3 * all_rows.median, group[0].operation
+
+
+def test_no_lot_overwrites_what_another_fits() -> None:
+    """`make fits` fits lot after lot, and a file of fits holds the last fit of an operation."""
+    fitted = [
+        (one.operation, one.part, lot.source, lot.gpu)
+        for lot in LOTS
+        for path in lot.paths
+        for one in importers.read(FOLDER / path, lot.gpu, None).samples
+        if one.operation.startswith(lot.only or "")
+    ]
+    lots = {(operation, part): {entry[2:] for entry in fitted if entry[:2] == (operation, part)}
+            for operation, part, *_ in fitted}  # fmt: skip
+    assert {name: by for name, by in lots.items() if len(by) > 1} == {}

@@ -24,6 +24,7 @@ from topologies.hardware import Fit
 Calibrate = Callable[..., Answer]
 H100 = topologies.gpu("h100-80gb-sxm")
 PART = "h100-80gb-sxm"
+TOY_ONE = toy_samples(H100, count=1)
 
 
 @pytest.fixture
@@ -229,3 +230,81 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert all(f"\n  {command} " in done.stdout for command in ("import", "fit", "score", "show", *cli.LATER))
+
+
+def test_nccl_samples_are_read_again_as_they_were_written(calibrate: Calibrate, tmp_path: Path) -> None:
+    """An input of NCCL's law is called operation, as is a column of ours."""
+    points = {
+        "operation": [0.0, 2.0], "num_gpus": [8.0, 8.0], "num_nodes": [1.0, 1.0], "gpus_per_node": [8.0, 8.0],
+        "nbytes": [2.0**20, 2.0**30], "is_integer": [0.0, 1.0], "nccl_version": [2027.0, 2027.0],
+    }  # fmt: skip
+    samples = Samples(
+        operation="nccl node",
+        part="nvlink4",
+        gpu=PART,
+        points={name: np.array(column) for name, column in points.items()},
+        seconds=np.array([4e-5, 4e-3]),
+        rows=np.array([2, 3]),
+    )
+    again = tmp_path / "again.csv"
+    assert calibrate("import", write(tmp_path / "t.csv", samples), "--out", again).code == 0
+    assert again.read_text(encoding="utf-8") == written.write([samples])
+    (found,) = json.loads(calibrate("score", again, "--format", "json").out)["operations"]
+    assert (found["operation"], found["rows"]) == ("nccl node", 2)
+
+
+def test_a_few_rows_that_cannot_be_are_left_out_and_most_of_them_refused(calibrate: Calibrate, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    rows = [f"bf16,4096,4096,4096,{time}" for time in (220, 230, 0.2)]
+    path.write_text("\n".join(["dtype,m,n,k,time_us", *rows]) + "\n")
+    answer = calibrate("score", path, "--gpu", "h100", "--format", "json")
+    found = json.loads(answer.out)
+    assert (answer.code, found["rows"]) == (0, 2)
+    assert found["skipped"] == [{"row": 4, "reason": "gemm bf16: faster than h100-80gb-sxm can be"}]
+    path.write_text("\n".join(["dtype,m,n,k,time_us", rows[0], rows[2], rows[2]]) + "\n")
+    answer = calibrate("score", path, "--gpu", "h100")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("calibrate: t.csv:3: gemm bf16: 0.2 us is faster than h100-80gb-sxm can be")
+    assert calibrate("import", path, "--gpu", "h100", "--out", tmp_path / "o.csv").code == 2
+    assert not (tmp_path / "o.csv").exists()
+
+
+def test_only_those_operations_are_fitted_that_are_asked_for(calibrate: Calibrate, tmp_path: Path) -> None:
+    samples = toy_samples(H100)
+    path = write(tmp_path / "t.csv", samples, replace(samples, operation="no such thing"))
+    (one,) = json.loads(calibrate("fit", path, "--only", "gemm", "--out", tmp_path / "o", "--format", "json").out)
+    assert one["operation"] == TOY.operation
+    assert "no operation begins with attention" in calibrate("fit", path, "--only", "attention").err
+
+
+def test_where_nothing_is_fitted_nothing_is_written(calibrate: Calibrate, tmp_path: Path) -> None:
+    answer = calibrate("fit", write(tmp_path / "t.csv", toy_samples(H100, count=3)), "--out", tmp_path / "o")
+    assert (answer.code, answer.out) == (2, "")
+    assert "gemm toy on h100-80gb-sxm: 3 points, too few to fit" in answer.err
+    assert not (tmp_path / "o").exists()
+
+
+def test_nccl_is_fitted_before_what_falls_back_on_it_and_a_node_before_nodes() -> None:
+    def named(operation: str, nodes: float) -> Samples:
+        return replace(toy_samples(H100, count=1), operation=operation, points={"num_nodes": np.array([nodes])})
+
+    shuffled = [named("nccl network", 2), named("custom all-reduce vllm", 1), named("deepep normal", 2), TOY_ONE]
+    found = [group[0].operation for group in fitting.grouped([*shuffled, named("nccl node", 1)])]
+    assert found.index("nccl node") < found.index("nccl network") < found.index("custom all-reduce vllm")
+    assert found[-1] == "deepep normal"
+
+
+@pytest.mark.parametrize("option", ["--gpu", "--fabric"])
+def test_a_column_that_a_table_has_not_is_what_the_caller_says(
+    calibrate: Calibrate, tmp_path: Path, option: str
+) -> None:
+    """Without the option the table names no GPU, or no network for its two nodes; a row's own name wins."""
+    cells = {"gpu": "h100", "num_gpus": "16", "nodes": "2", "nccl_version": "2.27.3", "collective": "all_reduce",
+             "dtype": "float", "size_bytes": "1048576", "time_us": "100", "fabric": "ib-ndr400x8"}  # fmt: skip
+    path = tmp_path / "t.csv"
+    value = cells.pop(option.removeprefix("--"))
+    path.write_text(",".join(cells) + "\n" + ",".join(cells.values()) + "\n")
+    assert calibrate("score", path).code == 2
+    answer = calibrate("score", path, option, value)
+    assert "nccl network  ib-ndr400" in answer.out
+    assert calibrate("score", path, option, "nonsense").code == 2

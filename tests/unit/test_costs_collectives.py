@@ -317,7 +317,7 @@ def algorithms(cluster: Cluster, gpus: Sequence[int], operation: CollectiveOpera
 def test_a_large_sum_over_two_nodes_is_as_fast_as_measured(name: str, measured: float) -> None:
     """nccl-tests with 16 GPUs, 2 and 8 GiB: the runs that the links' sheets name."""
     cluster = topologies.load(name, 16)
-    assert 8e9 / alone(cluster, all_reduce(cluster, range(16), 8e9)) == pytest.approx(measured, rel=0.05)
+    assert 8e9 / alone(cluster, all_reduce(cluster, range(16), 8e9)) == pytest.approx(measured, rel=0.03)
 
 
 def test_a_group_of_one_costs_nothing() -> None:
@@ -336,6 +336,58 @@ def test_a_message_takes_latency_and_bytes_over_the_link_between() -> None:
     cluster = make_cluster()
     assert dict(send(cluster, 0, 4, 1e7).loads) == {Wire("nic", "out", 0): 1e7, Wire("nic", "in", 4): 1e7}
     assert send(cluster, 2, 2, 1e7).loads == ()
+
+
+def test_a_send_holds_as_many_sms_as_nccl_opens_channels_to_a_peer() -> None:
+    """Of 64 KiB each: 32 over NVLink, over a NIC of 50 GB/s 4 of 14 GB/s, 2 over PCIe."""
+    dgx, box = topologies.load("dgx-h100", 16), topologies.load("l40s-pcie")
+    held = [send(dgx, 0, 1, 1e9), send(dgx, 0, 8, 1e9), send(box, 0, 1, 1e9), send(dgx, 0, 8, 1e3)]
+    assert [activity.num_sms for activity in held] == [32, 4, 2, 1]
+
+
+def test_a_pipeline_fills_no_longer_once_its_chunks_are_as_large_as_they_get() -> None:
+    """c sqrt(L D) while D is small; of bytes that take 1,000 L, bounded at most = 10, 10 c L."""
+    way = replace(way_of(make_cluster(launch=1e-5), range(4), "all_gather", "ring"), filling=0.5, filling_most=100.0)
+    first, last = (parts(way, nbytes)[0] for nbytes in (1e10, 1e13))
+    assert first < last == pytest.approx(way.latency * (1 + 0.5 * 10), rel=1e-3)
+
+
+def test_more_than_two_gpus_on_pcie_share_the_way_through_the_processor() -> None:
+    """Of 8 L40S most boxes give each half of what each of 4 gets, and of 2 the whole of a slot."""
+    box = topologies.load("l40s-pcie")
+    two, four, eight = (way_of(box, range(n), "all_gather", "ring").per_byte * n / (n - 1) for n in (2, 4, 8))
+    assert two < four < eight
+
+
+@pytest.mark.parametrize("name", ["dgx-a100", "dgx-b200"])
+def test_a_link_that_nobody_measured_takes_nearly_as_long_as_its_relative_says(name: str) -> None:
+    """By NVLink4's fit and the latencies and bandwidth of the link's own data sheet, within a quarter of its own fit."""
+    cluster = topologies.load(name)
+    (pool,) = cluster.pools
+    fits = {NODE_LAW.operation: fit_of(topologies.load("dgx-h100").node.scale_up, NODE_LAW)}
+    stranger = replace(pool, node=replace(pool.node, scale_up=replace(pool.node.scale_up, fits=fits)))
+    borrowing = replace(cluster, pools=(stranger,))
+    for nbytes in (2e3, 3e7, 1e9):
+        own, borrowed = (alone(each, all_gather(each, range(8), nbytes)) for each in (cluster, borrowing))
+        assert borrowed == pytest.approx(own, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "fabric", "nodes", "version", "gib", "bus"),
+    [
+        ("h100-80gb-sxm", "ib-ndr400x8", 8, "2.18", 0.5, 356e9),
+        ("h100-80gb-sxm", "ib-ndr400x8", 8, "2.18", 4, 383e9),
+        ("gb200", "nvl72", 1, "2.26", 4, 835e9),
+    ],
+)
+def test_many_gpus_sum_as_fast_as_was_published(
+    gpu: str, fabric: str, nodes: int, version: str, gib: float, bus: float
+) -> None:
+    """README of coreweave/nccl-tests at 0120901, results in and out of place; the version on H100 is not said."""
+    cluster = replace(topologies.build(gpu=gpu, fabric=fabric, nodes=nodes), nccl_version=version)
+    n, nbytes = cluster.num_gpus, gib * 2**30
+    found = 2 * (n - 1) / n * nbytes / alone(cluster, all_reduce(cluster, range(n), nbytes))
+    assert found == pytest.approx(bus, rel=0.12)
 
 
 def loads_of(cluster: Cluster, gpus: list[int]) -> dict[str, int]:

@@ -175,3 +175,12 @@ def test_older_json_lists_one_device_per_process() -> None:
 def test_json_that_is_not_whole_is_refused_in_one_line(text: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         read_json(text, "a.json", None, "ib-ndr400x8")
+
+
+def test_a_negative_size_is_not_passed_over() -> None:
+    row = "  -1024  256  float  sum  -1  34.05  0.03  0.06  0  31.0  0.03  0.06  0\n"
+    table, _ = read_log(log(rows=ROWS + row), "a.log", None, None)
+    with pytest.raises(
+        InputError, match=r"^a\.log:\d+: size_bytes: -1024 is not possible; write a number greater than 0"
+    ):
+        table.numbers("size_bytes")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sim.costs.collectives.chain import Load, members
 from sim.costs.collectives.exchange import between, inside, joined, scaled
 from sim.costs.collectives.group import version_of
+from sim.costs.collectives.nccl import VERSION_BASE
 from sim.costs.collectives.parameters import longest, microseconds, ratio, shortest
 from sim.costs.law import Array, Law, Parameter, Points, Values, fit_of
 from sim.instructions import Activity
@@ -24,8 +25,6 @@ from topologies.quantity import KIB, MIB
 
 Flags = NDArray[np.bool_]
 
-VERSION_BASE: Final = 1000
-"""The column `nccl_version` of the points holds 2027 for 2.27."""
 OLD: Final = 2024
 """NCCL before 2.24 gave a small message more channels."""
 _DOUBLINGS: Final = 3

@@ -108,7 +108,7 @@ def _seconds(cluster: Cluster, values: Values, points: Points) -> Array:
         nbytes = points["nbytes"][rows]
         own, _, _ = _own(group, values, CHOICES[kernel], nbytes)
         left = np.isinf(own)
-        own[left] = _nccl_seconds(cluster, num_gpus, nbytes[left])
+        own[left] = _nccl_seconds(cluster, num_gpus, tuple(nbytes[left].tolist()))
         total[rows] = np.where(points["graph"][rows] > 0, own, _eager(cluster, values, own, nbytes))
     return total
 
@@ -120,7 +120,9 @@ def _kinds(points: Points) -> Iterator[tuple[Kernel, int, NDArray[np.int64]]]:
         yield KERNELS[int(kernel)], int(num_gpus), rows
 
 
-def _nccl_seconds(cluster: Cluster, num_gpus: int, nbytes: Array) -> Array:
+@lru_cache(maxsize=256)
+def _nccl_seconds(cluster: Cluster, num_gpus: int, nbytes: tuple[float, ...]) -> Array:
+    """What NCCL takes for each size; a fit asks for the same ones again and again."""
     constants = {
         "operation": float(nccl.OPERATIONS.index("all_reduce")),
         "num_gpus": float(num_gpus),
@@ -128,9 +130,9 @@ def _nccl_seconds(cluster: Cluster, num_gpus: int, nbytes: Array) -> Array:
         "is_integer": 0.0,
         "nccl_version": version_code(cluster),
     }
-    points = {name: np.full(len(nbytes), value) for name, value in constants.items()} | {"nbytes": nbytes}
+    points = {name: np.full(len(nbytes), value) for name, value in constants.items()} | {"nbytes": np.array(nbytes)}
     values = fit_of(cluster.node.scale_up, nccl.NODE_LAW).values
-    return nccl.NODE_LAW.seconds(cluster, values, points) if len(nbytes) else nbytes
+    return nccl.NODE_LAW.seconds(cluster, values, points) if nbytes else np.empty(0)
 
 
 _PARAMETERS: Final[Mapping[str, Parameter]] = {

@@ -80,7 +80,8 @@ def in_common(group: Group) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 def _figures(way: Way) -> tuple[float, ...]:
     expected = way.planned_latency, way.planned_per_byte, way.plateau_nbytes
-    return (*expected, way.latency, way.per_byte, way.filling, way.filling_most, way.channel_nbytes)
+    pipeline = way.latency, way.filling, way.filling_most
+    return (*expected, *pipeline, way.per_byte, way.chain, way.onset, way.channel_nbytes, float(way.most_channels))
 
 
 def fitted_on(group: Group) -> Fitted:

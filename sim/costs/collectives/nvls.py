@@ -27,8 +27,8 @@ from sim.costs.collectives.way import Way
 from topologies.quantity import GIGA, MICROSECOND
 
 SINCE, TREE_SINCE, DOMAINS_SINCE, STEP_SINCE = (2, 17), (2, 18), (2, 26), (2, 27)
-"""Versions of NCCL with NVLS, with NVLSTree, with a longer planned step; and the first that is known to have summed over
-an NVL72 by NVLS: with 2.26.2 72 GPUs reach 93 % of a port as a ring counts them, which no ring does [coreweave]."""
+"""Versions of NCCL with NVLS, with NVLSTree, with NVLS over an NVL72, with a longer planned step. Of the third 2.26 is
+the first that is known: 72 GPUs sum as if each sent at 93 % of its port, which no ring does [coreweave/nccl-tests]."""
 BOX = 8
 """GPUs of a box; a larger NVLink domain is made of several hosts."""
 

@@ -5,12 +5,19 @@ Simple for larger ones, up to what the SMs of its channels bring through the por
 """
 
 from functools import lru_cache
+from math import ceil, log2
+from typing import Final
 
 from sim.costs.collectives.all_to_all import NODE_LAW, node_seconds, num_channels, version_code
 from sim.costs.law import fit_of
 from sim.instructions import Activity
 from topologies.fabric import link_between, message_loads
 from topologies.hardware import Cluster, Link
+from topologies.quantity import GIGA
+
+NETWORK_CHANNEL: Final = 14 * GIGA
+"""Bytes per second of a NIC for which NCCL takes one more channel, up to a power of 2 [src/graph/paths.cc, 04cdb80]."""
+PCIE_CHANNELS: Final = 2
 
 
 @lru_cache(maxsize=65536)
@@ -24,7 +31,17 @@ def send(cluster: Cluster, source: int, target: int, nbytes: float) -> Activity:
     link = link_between(cluster, source, target)
     latency, ceiling = _start(cluster, source, target, link, nbytes)
     loads = tuple((wire, share * nbytes) for wire, share in message_loads(cluster, source, target, pxn=False))
-    return Activity(latency=latency, loads=loads, ceiling=ceiling, num_sms=num_channels(nbytes))
+    held = _num_sms(cluster, source, target, link, nbytes)
+    return Activity(latency=latency, loads=loads, ceiling=ceiling, num_sms=held)
+
+
+def _num_sms(cluster: Cluster, source: int, target: int, link: Link, nbytes: float) -> int:
+    """A channel, and so an SM, for each 64 KiB of the message, up to as many as NCCL opens to one peer."""
+    if cluster.node_of(source) != cluster.node_of(target):
+        most = 1 << ceil(log2(max(link.bandwidth / NETWORK_CHANNEL, 1.0)))
+    else:
+        most = PCIE_CHANNELS if cluster.node_at(source).layout == "pcie" else num_channels(nbytes)
+    return min(num_channels(nbytes), most)
 
 
 def _start(cluster: Cluster, source: int, target: int, link: Link, nbytes: float) -> tuple[float, float]:

@@ -27,6 +27,10 @@ from topologies.quantity import MICROSECOND
 KEYS: Mapping[Protocol, str] = {"LL": "ll", "LL128": "ll128", "Simple": "simple"}
 
 
+PAIR = 2
+"""GPUs on PCIe that are taken to reach each other without the processor."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
     """The values of the link inside the nodes, and of the NIC; `is_integer` where numbers are summed as int8."""
@@ -38,8 +42,7 @@ class Fitted:
 
 def start(group: Group, fitted: Fitted, protocol: Protocol) -> float:
     """Seconds from the call until the first step."""
-    link = group.inside if group.nic is None else group.nic
-    published = START[protocol] / START["Simple"] * link.fit["launch_latency"]
+    published = START[protocol] / START["Simple"] * group.inside.fit["launch_latency"]
     return published * fitted.node[f"start_{KEYS[protocol]}"] * _age(group, fitted)
 
 
@@ -59,9 +62,16 @@ def step_between(group: Group, fitted: Fitted, protocol: Protocol, published: fl
 def per_byte(group: Group, fitted: Fitted, protocol: Protocol, chain: float, crossing: float) -> float:
     """Seconds for each byte of the message, `chain` times as many through a node: in it, or between nodes."""
     key, wire = KEYS[protocol], chain * WIRE_BYTES[protocol]
-    inside = group.inside_per_byte / fitted.node[f"rate_{key}"]
+    inside = max(group.inside_per_byte / fitted.node[f"rate_{key}"], _by_host(group, fitted))
     outside = crossing * group.between_per_byte / fitted.network[f"rate_{key}"]
     return wire * max(inside, outside)
+
+
+def _by_host(group: Group, fitted: Fitted) -> float:
+    """Seconds for each byte of the ring where more than a pair of GPUs on PCIe share the way through the processor."""
+    if group.is_nvlink or group.most_per_node <= PAIR:
+        return 0.0
+    return group.most_per_node * group.port_per_byte / fitted.node["host"]
 
 
 def filling(group: Group, fitted: Fitted, protocol: Protocol) -> float:
@@ -115,7 +125,8 @@ NODE_PARAMETERS: Mapping[str, Parameter] = {
     },
     "rate_ll": _ratio(0.77, 0.005, 1.0, f"share of the wires with LL, flags included (llMaxBws in {_PUBLISHED})"),
     "rate_ll128": _ratio(0.98, 0.05, 1.0, f"share of the wires with LL128, flags included (0.92 in {_PUBLISHED})"),
-    "rate_simple": _ratio(1.0, 0.02, 1.0, "share of the wires that a ring or tree with Simple takes"),
+    "rate_simple": _ratio(1.0, 0.2, 1.2, "share of the wires that a ring or tree with Simple takes"),
+    "host": _ratio(3.0, 0.1, 100.0, "bytes of all GPUs that a processor passes on from slot to slot, of a slot's"),
     "start_nvls": _ratio(1.0, 0.3, 4.0, f"all of NVLS's latency, of NCCL's figure ({_PUBLISHED})"),
     "rate_nvls": _ratio(0.85, 0.2, 1.0, f"share of the wires that NVLS takes (nvlsEfficiency in {_PUBLISHED})"),
     "domain_nvls": _ratio(0.8, 0.2, 1.2, "NVLS's rate over several hosts of one NVLink domain, of that in a box"),

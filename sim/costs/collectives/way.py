@@ -55,8 +55,8 @@ def seconds(way: Way, nbytes: Array) -> Array:
     opened = nbytes / way.channel_nbytes
     full = way.channel_nbytes * way.per_byte * way.most_channels
     data = full * np.minimum(opened, 1.0) ** way.onset * np.maximum(opened / way.most_channels, 1.0)
-    filled = data / (1 + data / (way.filling_most * way.latency))
-    return np.asarray(way.latency + way.filling * np.sqrt(way.latency * filled) + data)
+    filled = way.filling_most * data / (way.filling_most * way.latency + data)
+    return np.asarray(way.latency * (1 + way.filling * np.sqrt(filled)) + data)
 
 
 def parts(way: Way, nbytes: float) -> tuple[float, float]:
@@ -64,8 +64,8 @@ def parts(way: Way, nbytes: float) -> tuple[float, float]:
     opened = nbytes / way.channel_nbytes
     full = way.channel_nbytes * way.per_byte * way.most_channels
     data = full * min(opened, 1.0) ** way.onset * max(opened / way.most_channels, 1.0)
-    filled = data / (1 + data / (way.filling_most * way.latency))
-    return way.latency + way.filling * math.sqrt(way.latency * filled), data
+    filled = way.filling_most * data / (way.filling_most * way.latency + data)
+    return way.latency * (1 + way.filling * math.sqrt(filled)), data
 
 
 def channels(way: Way, nbytes: float) -> int:

@@ -7,15 +7,15 @@ A product is bound by multiplying, by what an SM can fetch, or by the HBM, and n
 from sim.costs.gemm.costs import Layout, gemm, product, quantise, seconds
 from sim.costs.gemm.formats import FORMATS, Format
 from sim.costs.gemm.laws import LAWS, law_of
-from sim.costs.gemm.tiles import Tile, family_of
+from sim.costs.gemm.tiles import TILES, Tile
 
 __all__ = [
     "FORMATS",
     "LAWS",
+    "TILES",
     "Format",
     "Layout",
     "Tile",
-    "family_of",
     "gemm",
     "law_of",
     "product",

@@ -19,8 +19,6 @@ STEP: Final = 8
 HEIGHT: Final = 128
 LEAST_RULED: Final = 32
 LEAST_TUNED: Final = 4096
-FEW_ROWS: Final = 3
-"""A last row of blocks that is no whole number of steps high slows all where rows are so few, then less and less."""
 LEAST_MULTICAST: Final = 1024
 """From so many tokens on two neighbours share what they fetch, if blocks pair up."""
 
@@ -50,9 +48,11 @@ def ruled(gpu: Gpu, values: Values, flops: float, m: Array, n: Array, k: Array, 
     rows = np.ceil(m / height)
     tiles = rows * np.ceil(n / width) * batch
     paired = (m >= LEAST_MULTICAST) & (n % (2 * width) == 0)
-    fetched = (height + width) * np.where(paired, values["rule_pair"], 1.0)
-    ragged = 1 + np.where(m % STEP == 0, 0.0, values["rule_ragged"] - 1) * np.minimum(FEW_ROWS / rows, 1.0)
-    fetch = fetched * ragged * np.minimum(tiles, gpu.num_sms) / (values["rule_l2"] * gpu.memory_bandwidth)
+    fetched = values["rule_tokens"] * height + np.where(rows > 1, values["rule_again"], 1.0) * width
+    fetched *= np.where(paired, values["rule_pair"], 1.0)
+    ragged = np.minimum(values["rule_rows"] / rows, 1.0) * np.where(rows > 1, 1.0, values["rule_alone"])
+    ragged *= np.where(m % STEP == 0, 0.0, values["rule_ragged"] - 1)
+    fetch = fetched * (1 + ragged) * np.minimum(tiles, gpu.num_sms) / (values["rule_l2"] * gpu.memory_bandwidth)
     multiply = 2 * height * width * gpu.num_sms / (flops * values["rule_rate"])
     power = values["rule_blend"]
     pace = (fetch**power + multiply**power + (values["rule_step"] / HEIGHT) ** power) ** (1 / power)

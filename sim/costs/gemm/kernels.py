@@ -2,11 +2,13 @@
 
 The product takes what the SMs need or what the HBM needs, whichever is longer; the shorter hides in it well where many
 tokens make many waves, badly where one wave streams the weights. A product that runs for milliseconds heats the chip.
+None beats the peak.
 """
 
 import numpy as np
 
 from sim.costs import ELEMENT
+from sim.costs.gemm.bends import bent, weights_of
 from sim.costs.gemm.blocks import is_ruled, ruled
 from sim.costs.gemm.formats import Format
 from sim.costs.gemm.tiles import Paces, paces, quickest
@@ -14,7 +16,7 @@ from sim.costs.law import Array, Values
 from topologies.document import InputError
 from topologies.hardware import Gpu
 
-CHUNK = 1024
+CHUNK = 2048
 """So many points at a time stay in a core's cache."""
 _SHARPNESS_DOUBLINGS = 4
 _FAR = 1000.0
@@ -34,8 +36,10 @@ def product_seconds(
     rate: float = 1.0,
 ) -> Array:
     """Seconds of `batch` products (m x k)(k x n) for each point; `rate` scales the peak (another layout)."""
-    flops = flops_of(gpu, kind) * values["rate"] * rate
+    peak = peak_of(gpu, kind)
+    flops = peak * gpu.fit["gemm_efficiency"] * values["rate"] * rate
     pace = paces(gpu, values, kind, flops, output_nbytes)
+    weights = weights_of(values)
 
     def of(cut: slice) -> Array:
         busy = _busy(gpu, values, kind, pace, flops, m[cut], n[cut], k[cut], batch)
@@ -43,7 +47,9 @@ def product_seconds(
         memory = _memory_seconds(gpu, values, kind, m[cut], n[cut], k[cut], coldness[cut], output_nbytes, batch)
         power = values["blend"] + values["blend_more"] * m[cut] / (m[cut] + values["blend_tokens"])
         heat = 1 + values["heat"] * ideal / (ideal + values["heat_time"])
-        return _hidden(busy, memory, power) * heat + values["launch"] * gpu.fit["kernel_latency"]
+        made = _hidden(busy, memory, power) * heat * bent(weights, m[cut], n[cut], k[cut])
+        made += values["launch"] * gpu.fit["kernel_latency"]
+        return np.maximum(made, ideal * (flops / peak))
 
     return np.concatenate([of(slice(first, first + CHUNK)) for first in range(0, len(m), CHUNK)])
 
@@ -65,11 +71,11 @@ def in_l2(gpu: Gpu, values: Values, weight_nbytes: Array) -> Array:
     return share
 
 
-def flops_of(gpu: Gpu, kind: Format) -> float:
-    """The achievable FLOP/s of a format; InputError where the GPU's data sheet has no rate for it."""
+def peak_of(gpu: Gpu, kind: Format) -> float:
+    """The data sheet's FLOP/s of a format; InputError where it has none."""
     for peak in kind.peaks:
         if peak in gpu.peak_flops:
-            return gpu.peak_flops[peak] * gpu.fit["gemm_efficiency"]
+            return gpu.peak_flops[peak]
     known = ", ".join(gpu.peak_flops)
     raise InputError(f"{gpu.name} multiplies no {kind.peaks[0]}; take one of {known}, or give its rate in peak_flops")
 

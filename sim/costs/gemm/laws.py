@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
+from sim.costs.gemm.bends import TERMS
 from sim.costs.gemm.formats import FORMATS
 from sim.costs.gemm.kernels import in_l2, product_seconds, quantise_seconds
+from sim.costs.gemm.tiles import REFERENCE, TILES
 from sim.costs.law import Array, Law, Parameter, Points, Values, fit_of
 from topologies.hardware import Gpu
 from topologies.quantity import MICROSECOND, MILLISECOND, NANOSECOND
@@ -68,12 +70,32 @@ _RULE: Final[Mapping[str, Parameter]] = {
     "rule_rate": Parameter(start=1.5, low=0.4, high=3.0, meaning="rate of ruled blocks, of the achievable rate"),
     "rule_l2": Parameter(start=2.5, low=0.5, high=20.0, meaning="what all SMs fetch from the L2, in HBM bandwidths"),
     "rule_pair": Parameter(start=0.7, low=0.4, high=1.2, meaning="what blocks that pair up fetch, of the rest"),
-    "rule_ragged": Parameter(start=1.4, low=0.8, high=3.0, meaning="how much dearer fetching is off 8 tokens"),
+    "rule_tokens": Parameter(start=1.2, low=0.05, high=4.0, meaning="what a token costs to fetch, in weights"),
+    "rule_again": Parameter(start=1.15, low=0.5, high=4.0, meaning="what weights cost that many rows of blocks fetch"),
+    "rule_ragged": Parameter(start=1.5, low=0.8, high=3.0, meaning="how much dearer fetching is off 8 tokens"),
+    "rule_rows": Parameter(start=2.4, low=0.3, high=1000.0, meaning="rows of blocks up to which all of that is felt"),
+    "rule_alone": Parameter(start=0.5, low=0.01, high=2.0, meaning="part of it that a single row of blocks feels"),
     "rule_step": Parameter(
         start=120 * NANOSECOND, low=NANOSECOND, high=MICROSECOND, meaning="seconds of a step of 128 along k"
     ),
     "rule_blend": Parameter(start=1.6, low=1.0, high=8.0, meaning="power by which these hide each other"),
 }  # fmt: skip
+
+_TILES: Final[dict[str, Parameter]] = {
+    tile.name: Parameter(start=1.0, low=0.4, high=1.5, meaning=f"rate of tiles of {tile.name}, of what its sides say")
+    for tile in TILES
+    if tile.name != REFERENCE
+}
+_CHOICE: Final = {
+    "dislike": Parameter(start=0.05, low=-0.3, high=0.6, meaning="power of its size by which a small tile is avoided"),
+    "dislike_split": Parameter(start=1.0, low=0.5, high=2.0, meaning="factor by which splitting k is avoided"),
+}
+_BENDS: Final = {
+    name: Parameter(start=1.0, low=0.7, high=1.4, meaning=f"factor along {name}, in the logarithms of the sizes")
+    for name in TERMS
+}
+_SPLITTING: Final = frozenset({"split", "reduce"})
+_LIKE_BF16: Final = ("launch", *_TILES, *_CHOICE, *_BENDS)
 
 _UNPACK: Final = {
     "unpack": Parameter(start=12.0, low=0.0, high=128.0, meaning="tokens that unpacking a weight is worth"),
@@ -83,11 +105,16 @@ _UNPACK: Final = {
 def _parameters(precision: str) -> Mapping[str, Parameter]:
     """Formats that take the fit of another have parameters of their own only for what that one lacks."""
     kind = FORMATS[precision]
-    own = _product() if kind.fit == f"gemm {precision}" else {}
+    own: dict[str, Parameter] = _product() if kind.fit == f"gemm {precision}" else {}
+    if precision in ("bf16", "nvfp4"):
+        own |= _TILES | _CHOICE
+    if precision == "bf16" or kind.rule:
+        own |= _BENDS
     if kind.quantises:
         own.pop("launch", None)
         own |= _quantisation({"fp8": 9.5}.get(precision, 2.0))
     if kind.rule:
+        own = {name: own[name] for name in own if name not in _SPLITTING}
         own |= _RULE
     return own | (_UNPACK if kind.dequantises else {})
 
@@ -100,11 +127,12 @@ def law_of(precision: str) -> Law[Gpu]:
 def values_of(gpu: Gpu, precision: str, values: Values | None = None) -> Values:
     """All parameters of a precision on a GPU: its own (or `values`), and of others what it has none for.
 
-    A launch takes as long for every precision; where the cast is measured with it, it is that of bf16.
+    A launch takes as long for every precision, and the library's kernels are alike: those are of bf16.
     """
     law, shared, bf16 = (_BY_OPERATION[name] for name in (f"gemm {precision}", FORMATS[precision].fit, "gemm bf16"))
     own = fit_of(gpu, law).values if values is None else values
-    return {"launch": fit_of(gpu, bf16)["launch"], **fit_of(gpu, shared).values, **own}
+    alike = fit_of(gpu, bf16).values if precision != "bf16" or values is None else own
+    return {**{name: alike[name] for name in _LIKE_BF16}, **fit_of(gpu, shared).values, **own}
 
 
 def _measured(precision: str, gpu: Gpu, values: Values, points: Points) -> Array:

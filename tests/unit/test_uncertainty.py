@@ -1,0 +1,121 @@
+"""Intervals and origins, by hand: three seconds of products, one of copies, one of waiting for tp's bytes."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+import topologies
+from sim.engine import Engine
+from sim.instructions import Activity, Basis, Collective, Compute
+from sim.program import Stream
+from sim.timeline import Timeline
+from sim.uncertainty import UNMEASURED, UNMODELLED, borrowed, interval, origins, shares
+from tests.clusters import cluster_of, gpu, node_of
+from tests.programs import plan, program, small, toy, train, with_node
+from topologies.hardware import Cluster, Fit
+
+GEMM = Fit(values={}, sources={}, origin="measured", spread=(-0.03, 0.04), part="toy")
+NCCL = Fit(values={}, sources={}, origin="measured", spread=(-0.1, 0.05), part="wire")
+
+
+def fitted(*, num_nodes: int = 1) -> Cluster:
+    """A toy whose products and whose collectives in a node were measured, and nothing else."""
+    cluster = toy(num_nodes=num_nodes)
+    wire = replace(cluster.node.scale_up, fits={"nccl node": NCCL})
+    return with_node(cluster, gpu=replace(cluster.gpu, fits={"gemm": GEMM}), scale_up=wire)
+
+
+def kernel(operation: str, seconds: float, origin: str = "measured") -> Compute:
+    return Compute(name=operation, duration=seconds, basis=(Basis(operation, origin, seconds),))  # type: ignore[arg-type]
+
+
+def played(*kernels: Compute, waits: float = 0.0, axis: str = "tp") -> Timeline:
+    """The kernels on rank 0, then a collective of so many seconds on its compute stream."""
+    meet = Collective(name="sum", axis=axis, group="tp", operation="all_reduce", nbytes=1.0)  # type: ignore[arg-type]
+    block = (*kernels, meet) if waits else kernels
+    stream = Stream(rank=0, name="compute", steps=[(None, block)])
+    return Engine(toy()).play(program([stream], {(meet, 0): Activity(latency=waits, loads=())}, {("tp", 0): (0,)}))
+
+
+STEP = played(kernel("gemm", 3.0), kernel("copy", 1.0, "datasheet"), waits=1.0)
+
+
+def test_busy_time_is_parted_by_what_it_rests_on() -> None:
+    """Three of five seconds on measured products, one on a data sheet, one on a measured link."""
+    assert origins(STEP, fitted()) == pytest.approx(
+        {"measured": 0.8, "interpolated": 0.0, "extrapolated": 0.0, "datasheet": 0.2}
+    )
+    assert [one.cause for one in shares(STEP, fitted())] == ["gemm", "copy", "nccl node wire"]
+
+
+def test_an_interval_adds_the_squares_of_what_is_independent() -> None:
+    """Below: 0.03 unmodelled, 0.6 x 0.03, 0.2 x 0.16, 0.2 x 0.1; above: 0.04, 0.6 x 0.04, 0.2 x 0.16, 0.2 x 0.05."""
+    assert (UNMODELLED, UNMEASURED) == ((-0.03, 0.04), (-0.16, 0.16))
+    found = interval(STEP, fitted())
+    assert found["p50_s"] == 5.0
+    assert math.log(found["p50_s"] / found["p10_s"]) == pytest.approx(math.hypot(0.03, 0.018, 0.032, 0.02))
+    assert math.log(found["p90_s"] / found["p50_s"]) == pytest.approx(math.hypot(0.04, 0.024, 0.032, 0.01))
+
+
+def test_errors_of_one_operation_add_up_and_are_twice_as_wide_outside_what_was_measured() -> None:
+    """3/4 x 0.03 + 1/4 x 0.06 = 0.0375, not the root of their squares."""
+    timeline = played(kernel("gemm", 3.0), kernel("gemm", 1.0, "extrapolated"))
+    assert math.log(4.0 / interval(timeline, fitted())["p10_s"]) == pytest.approx(math.hypot(0.03, 0.0375))
+    assert origins(timeline, fitted())["extrapolated"] == 0.25
+
+
+def test_a_bubble_is_as_sure_as_the_work_that_is_waited_for() -> None:
+    """A second rank that waits three seconds of four changes no share."""
+    one, other = (Stream(rank=rank, name="compute", steps=[(None, (kernel("gemm", s),))]) for rank, s in ((0, 4), (1, 1)))
+    timeline = Engine(toy()).play(program([one, other]))
+    assert origins(timeline, fitted())["measured"] == pytest.approx(1.0)
+    assert math.log(4.0 / interval(timeline, fitted())["p10_s"]) == pytest.approx(math.hypot(0.03, 0.03))
+
+
+def test_gradients_cross_the_network_where_there_is_one() -> None:
+    """Nobody measured the toy's network; in one node the sum goes over its measured wire."""
+    timeline = played(kernel("gemm", 3.0), waits=1.0, axis="dp")
+    assert origins(timeline, fitted())["datasheet"] == 0.0
+    assert origins(timeline, fitted(num_nodes=2))["datasheet"] == 0.25
+
+
+def test_kernels_that_say_nothing_are_unmeasured() -> None:
+    timeline = played(Compute(name="kernel", duration=2.0))
+    assert origins(timeline, fitted())["datasheet"] == 1.0
+    assert math.log(2.0 / interval(timeline, fitted())["p10_s"]) == pytest.approx(math.hypot(0.03, 0.16))
+
+
+def test_of_two_kinds_of_gpu_the_less_sure_one_counts_but_only_if_it_is_used() -> None:
+    """The second pool's products are off by up to 0.2; a step of rank 0 alone never meets it."""
+    sure, unsure = (
+        node_of(gpu=replace(gpu(), name=name, fits={"gemm": replace(GEMM, spread=(-off, off), part=part)}))
+        for name, off, part in (("sure", 0.03, "sure"), ("unsure", 0.2, "lender"))
+    )
+    cluster = cluster_of((sure, 1), (unsure, 1))
+    alone = played(kernel("gemm", 4.0))
+    both = replace(alone, tracks=(replace(alone.tracks[0], ranks_folded=16),))
+    assert math.log(4.0 / interval(alone, cluster)["p10_s"]) == pytest.approx(math.hypot(0.03, 0.03))
+    assert math.log(4.0 / interval(both, cluster)["p10_s"]) == pytest.approx(math.hypot(0.03, 0.2))
+    assert borrowed(alone, cluster) == []
+    assert borrowed(both, cluster) == [
+        "Some kernels were not measured on unsure: it is given the efficiencies of lender."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "layout"),
+    [
+        (topologies.load("dgx-h100", 8), plan()),
+        (topologies.load("dgx-h100", 16), plan(tp=4, pp=2, dp=2)),
+        (cluster_of((node_of(), 1), (node_of(gpu=gpu(2.0)), 1)), plan(tp=4, pp=2, dp=2)),
+        (topologies.load("dgx-h100", 16), plan(tp=16, sp=True)),
+    ],
+    ids=["one GPU", "two nodes", "two kinds of GPU", "tp over nodes"],
+)
+def test_every_step_has_an_interval_around_it_and_origins_that_sum_to_one(cluster: Cluster, layout: object) -> None:
+    timeline = train(layout, cluster, small())  # type: ignore[arg-type]
+    found = interval(timeline, cluster)
+    assert 0.7 * found["p50_s"] < found["p10_s"] < found["p50_s"] < found["p90_s"] < 1.4 * found["p50_s"]
+    assert sum(origins(timeline, cluster).values()) == pytest.approx(1.0)
+    assert sum(one.share for one in shares(timeline, cluster)) == pytest.approx(1.0)
