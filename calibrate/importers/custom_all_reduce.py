@@ -20,12 +20,14 @@ from sim.costs.law import Array
 from topologies.catalogue import named
 from topologies.hardware import Cluster
 from topologies.networks import GPUS_PER_TRAY
-from topologies.quantity import MICROSECOND
+from topologies.quantity import MIB, MICROSECOND
 
 COLUMNS = frozenset({"gpu", "num_gpus", "framework", "version", "kernel", "backend", "size_bytes", "time_us"})
-LEFT_OUT = "only vllm, sglang and trtllm in a node are read, over PCIe with more than 2 GPUs in a CUDA graph"
+LEFT_OUT = "only vllm, sglang and trtllm in a node are read, over PCIe with more than 2 GPUs or 16 MiB in a CUDA graph"
 
 _MOST_GPUS = 1024
+_MOST_BY_PAIRS = 16 * MIB
+"""Above this no framework's own kernel serves two GPUs on PCIe."""
 _SINCE: Mapping[str, tuple[tuple[tuple[int, ...], Kernel], ...]] = {
     "vllm": (((0, 16), "vllm"), ((0,), "vllm before 0.16")),
     "sglang": (((0, 5, 12), "sglang"), ((0,), "sglang before 0.5.12")),
@@ -53,8 +55,9 @@ def _of_gpu(
     cluster = topologies.build(gpu=gpu, gpus_per_node=int(num_gpus[rows].max()), nodes=1)
     graph = ~np.char.endswith(table.texts("backend"), "eager")
     if cluster.node.layout == "pcie":
-        by_nccl = rows[(num_gpus[rows] > 2) & graph[rows]]
-        rows = rows[num_gpus[rows] == 2]
+        large = table.numbers("size_bytes", low=1) > _MOST_BY_PAIRS
+        by_nccl = rows[((num_gpus[rows] > 2) | large[rows]) & graph[rows]]
+        rows = rows[(num_gpus[rows] == 2) & ~(large[rows] & graph[rows])]
         if len(by_nccl):
             yield _samples(table, cluster, nccl.NODE_LAW.operation, by_nccl, num_gpus, _nccl(cluster, len(by_nccl)))
     elif has_grace(cluster.gpu):

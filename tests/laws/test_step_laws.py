@@ -4,6 +4,8 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import topologies
 from sim.critical_path import critical_path
@@ -39,7 +41,7 @@ LATE_MESSAGES: dict[str, Plan] = {
 }
 """The last messages and the gradient sums of a rank meet on its NIC, just before the step ends."""
 ALL = PLANS | CONTENDED | LATE_MESSAGES
-MISSED = dict.fromkeys(CONTENDED, 0.01) | {"tp over two nodes, four chunks": 0.15}
+MISSED = dict.fromkeys(CONTENDED, 0.01) | {"tp over two nodes": 0.04, "tp over two nodes, four chunks": 0.15}
 """By how much coarser detail may be fast."""
 
 
@@ -156,7 +158,11 @@ def test_kernel_layer_and_stage_detail_agree_where_wires_are_not_shared(name: st
 @pytest.mark.parametrize("name", CONTENDED)
 def test_where_wires_are_shared_coarser_detail_is_fast_by_at_most_a_bound(name: str, framework: str) -> None:
     """Pieces are played with their wires to themselves, so they miss what messages take from their collectives: 1 %,
-    but 7.9 % where whole messages of many chunks cross nodes beside the all-reduces of megatron-core."""
+    but 3 %, and 11 % with many chunks, where megatron-core's whole messages cross nodes beside its all-reduces: those
+    fill two thirds of each NIC while their bytes flow, so neither has the half that it is left with.
+
+    No more than the seconds of a rank's messages there and back: as long as a wire is full, no byte on it is lost.
+    """
     layout = CONTENDED[name]
     kernel, *coarser = (
         train(layout, cluster_for(layout), model_for(layout), detail=detail, framework=framework)
@@ -164,6 +170,51 @@ def test_where_wires_are_shared_coarser_detail_is_fast_by_at_most_a_bound(name: 
     )
     for timeline in coarser:
         assert (1 - MISSED[name]) * kernel.duration <= timeline.duration <= kernel.duration * (1 + 1e-9)
+        assert timeline.duration >= kernel.duration - 2 * seconds_of_messages(kernel)
+
+
+def seconds_of_messages(timeline: Timeline) -> float:
+    """Those of the rank that sends longest."""
+    is_message = np.array([label.operation == "send" for label in timeline.labels])[timeline.label]
+    ranks = np.array([track.rank for track in timeline.tracks])[timeline.track]
+    return float(np.bincount(ranks, weights=is_message * (timeline.end - timeline.start)).max())
+
+
+@st.composite
+def any_plans(draw: st.DrawFn) -> Plan:
+    """Of every schedule, with tp inside a node and over two, with few microbatches and with many."""
+    tp, pp, dp = draw(st.sampled_from([(1, 4, 2), (2, 3, 1), (4, 2, 2), (8, 2, 1), (8, 1, 2), (16, 2, 1)]))
+    schedule = draw(st.sampled_from(["1f1b", "gpipe", "interleaved"])) if pp > 1 else "1f1b"
+    return plan(
+        tp,
+        pp,
+        dp,
+        vpp=draw(st.integers(2, 3)) if schedule == "interleaved" else 1,
+        schedule=schedule,
+        sp=tp > 1 and draw(st.booleans()),
+        recompute=draw(st.sampled_from(["none", "selective", "full"])),
+        zero=draw(st.integers(0, 1)) if dp > 1 else 0,
+        num_microbatches=pp * draw(st.integers(1, 8)),
+    )
+
+
+@settings(max_examples=25)
+@given(
+    layout=any_plans(),
+    num_nics=st.sampled_from([8, 1]),
+    detail=st.sampled_from(DETAILS),
+    framework=st.sampled_from(["megatron-core", "megatron-lm"]),
+)
+def test_neither_folding_nor_the_steady_state_changes_a_step(
+    layout: Plan, num_nics: int, detail: str, framework: str
+) -> None:
+    """At kernel detail communication also slows the kernels beside it."""
+    cluster, model = cluster_for(layout, num_nics), small(num_layers=layout.num_stages)
+    step = train(layout, cluster, model, detail=detail, framework=framework)
+    for how in ({"steady_state": False}, {"folded": False}):
+        other = train(layout, cluster, model, detail=detail, framework=framework, **how)
+        assert step.duration == pytest.approx(other.duration, rel=1e-9)
+        assert breakdown(step) == pytest.approx(breakdown(other), abs=1e-9)
 
 
 @pytest.mark.parametrize("name", PLANS)

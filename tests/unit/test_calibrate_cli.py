@@ -150,9 +150,8 @@ def test_measurements_beyond_the_peak_are_refused_and_nothing_is_written(calibra
     assert not (tmp_path / "o").exists()
 
 
-def test_show_prints_every_value_with_its_interval_and_meaning(
-    calibrate: Calibrate, table: Path, tmp_path: Path
-) -> None:
+def test_show_prints_every_value_with_its_interval_and_meaning(calibrate: Calibrate, tmp_path: Path) -> None:
+    table = write(tmp_path / "noisy.csv", toy_samples(H100, noise=0.3))
     calibrate("fit", table, "--out", tmp_path)
     answer = calibrate("show", tmp_path / f"{PART}.yaml", table, "--out", tmp_path / "page.html")
     assert answer.code == 0

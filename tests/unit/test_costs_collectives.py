@@ -361,7 +361,7 @@ def test_more_than_two_gpus_on_pcie_share_the_way_through_the_processor() -> Non
 
 @pytest.mark.parametrize("name", ["dgx-a100", "dgx-b200"])
 def test_a_link_that_nobody_measured_takes_nearly_as_long_as_its_relative_says(name: str) -> None:
-    """By NVLink4's fit and the latencies and bandwidth of the link's own data sheet, within a quarter of its own fit."""
+    """By the fit of NVLink4 and its own data sheet, which has its latencies: within a quarter of its own fit."""
     cluster = topologies.load(name)
     (pool,) = cluster.pools
     fits = {NODE_LAW.operation: fit_of(topologies.load("dgx-h100").node.scale_up, NODE_LAW)}

@@ -51,6 +51,33 @@ def test_a_gpu_at_a_lower_clock_computes_less_and_moves_as_many_bytes() -> None:
     assert at_clock(a100, 0.95).peak_flops == a100.peak_flops
 
 
+def test_what_long_kernels_sank_while_they_were_measured_is_not_counted_twice() -> None:
+    """At 0.8 of the clock, products that took half as long again have 1.5 x 0.8 = 1.2 to go, those of 0.1 nothing."""
+    fits = {"power": TOY.fits["power"]}
+    fits |= {name: Fit(values={"heat": heat, "rate": 1.0}, sources={}) for name, heat in (("a", 0.5), ("b", 0.1))}
+    sinking = replace(TOY, fits=fits)
+    slow = at_clock(sinking, 0.8)
+    assert slow.fits["a"].values == {"heat": pytest.approx(0.2), "rate": 1.0}
+    assert slow.fits["b"].values == {"heat": 0.0, "rate": 1.0}
+    assert slow.fits["power"] == TOY.fits["power"]
+    assert at_clock(sinking, 1.0) == sinking
+
+
+@pytest.mark.parametrize("limit", [60.0, 80.0, 110.0])
+def test_the_work_is_asked_for_three_times_where_its_seconds_are_smooth(limit: float) -> None:
+    """A microbatch is costed anew each time."""
+    asked = []
+
+    def work(clock: float) -> Work:
+        asked.append(clock)
+        return Work(0.3 + 0.7 / clock, 0.6, 0.1, 0.0)
+
+    gpu = replace(TOY, power_limit=limit)
+    clock = sustained_clock(gpu, work)
+    assert watts(gpu, work(clock), clock) <= limit < watts(gpu, work(clock + 0.002), clock + 0.002)
+    assert len(asked) - 2 <= 3
+
+
 @given(math=shares, memory=shares, link=shares, limit=st.floats(60.0, 250.0))
 def test_power_is_never_above_the_limit_and_a_lower_limit_never_speeds(
     math: float, memory: float, link: float, limit: float

@@ -1,5 +1,9 @@
 """All-reduces of serving frameworks become samples of the kernel that ran: by framework, version and link."""
 
+from dataclasses import replace
+
+import numpy as np
+
 from calibrate.importers.custom_all_reduce import COLUMNS, read
 from calibrate.importers.table import table_of
 from sim.costs.collectives.custom_kernels import KERNELS
@@ -52,6 +56,14 @@ def test_over_pcie_more_than_two_gpus_measure_nccl() -> None:
     )
     found = {samples.operation: samples.rows.tolist() for samples in read(table, None)}
     assert found == {"nccl node": [3], "custom all-reduce vllm": [2]}
+
+
+def test_over_pcie_large_sums_of_two_gpus_measure_nccl() -> None:
+    """The last size is above all that a framework sums itself."""
+    table = table_of(rows(row("L40S", 2, "vllm", "0.14.0", "vllm_graph")), "custom.csv")
+    sizes = np.full(len(table), str(2**25))
+    large = replace(table, columns={**table.columns, "size_bytes": sizes})
+    assert {samples.operation for samples in read(large, None)} == {"nccl node"}
 
 
 def test_several_trays_and_unknown_frameworks_are_left_out() -> None:

@@ -48,18 +48,18 @@ def collectives(one: Pass) -> list[tuple[str, str, float]]:
 
 def test_products_down_are_whole_on_every_rank_and_work_on_its_tokens() -> None:
     gpu, one = CONTEXT.gpu, attention.forward(CONTEXT)
-    assert seconds(one, "query down forward") == gemm(gpu, 2048, 1536, HIDDEN, "bf16")
-    assert seconds(one, "key-value down forward") == gemm(gpu, 2048, 512 + 64, HIDDEN, "bf16")
+    assert seconds(one, "query down forward") == gemm(gpu, 2048, 1536, HIDDEN, "bf16", cold_weights=True)
+    assert seconds(one, "key-value down forward") == gemm(gpu, 2048, 512 + 64, HIDDEN, "bf16", cold_weights=True)
     plain = attention.forward(replace(CONTEXT, sp=False))
-    assert seconds(plain, "query down forward") == gemm(gpu, 4096, 1536, HIDDEN, "bf16")
+    assert seconds(plain, "query down forward") == gemm(gpu, 4096, 1536, HIDDEN, "bf16", cold_weights=True)
 
 
 def test_products_up_are_cut_by_heads() -> None:
     """64 heads a rank: queries 128 + 64 wide, keys without position and values 128 + 128."""
     gpu, one = CONTEXT.gpu, attention.forward(CONTEXT)
-    assert seconds(one, "query up forward") == gemm(gpu, TOKENS, 64 * 192, 1536, "bf16")
-    assert seconds(one, "key-value up forward") == gemm(gpu, TOKENS, 64 * 256, 512, "bf16")
-    assert seconds(one, "projection forward") == gemm(gpu, TOKENS, HIDDEN, 64 * 128, "bf16")
+    assert seconds(one, "query up forward") == gemm(gpu, TOKENS, 64 * 192, 1536, "bf16", cold_weights=True)
+    assert seconds(one, "key-value up forward") == gemm(gpu, TOKENS, 64 * 256, 512, "bf16", cold_weights=True)
+    assert seconds(one, "projection forward") == gemm(gpu, TOKENS, HIDDEN, 64 * 128, "bf16", cold_weights=True)
 
 
 def test_ranks_gather_latents_and_the_rotary_key_but_not_the_hidden_state() -> None:
@@ -77,7 +77,7 @@ def test_ranks_gather_latents_and_the_rotary_key_but_not_the_hidden_state() -> N
 def test_queries_straight_from_the_hidden_state_are_one_product_that_is_cut() -> None:
     """DeepSeek-V2-Lite and Moonlight have no latent of queries."""
     one = attention.forward(replace(CONTEXT, model=STRAIGHT))
-    assert seconds(one, "query forward") == gemm(CONTEXT.gpu, TOKENS, 8 * 192, HIDDEN, "bf16")
+    assert seconds(one, "query forward") == gemm(CONTEXT.gpu, TOKENS, 8 * 192, HIDDEN, "bf16", cold_weights=True)
     assert ("query input gather", "all_gather", 2 * TOKENS * HIDDEN) in collectives(one)
 
 

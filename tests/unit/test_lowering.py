@@ -12,7 +12,7 @@ from sim import frameworks
 from sim.costs.memory_bound import optimizer
 from sim.costs.sharing import streaming
 from sim.folding import fold, seen_by, unfolded
-from sim.instructions import Block, Collective, Compute, Record, Transfer, Wait
+from sim.instructions import Basis, Block, Collective, Compute, Record, Transfer, Wait
 from sim.layers import head
 from sim.layers import stage as stage_of_model
 from sim.layers.context import Context
@@ -201,11 +201,13 @@ def test_zero_0_sums_whole_gradients_and_every_replica_steps_for_itself() -> Non
     assert end["gradient sum"] == Collective(
         name="gradient sum", axis="dp", group="dp", operation="all_reduce", nbytes=4.0 * count
     )
+    seconds = optimizer(context.gpu, count, "fp16", 4)
     assert end["optimizer"] == Compute(
         name="optimizer",
-        duration=optimizer(context.gpu, count, "fp16", 4),
+        duration=seconds,
         category="optimizer",
         load=streaming(context.gpu),
+        basis=(Basis("memory bound", "extrapolated", seconds),),
     )
 
 

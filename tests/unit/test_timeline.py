@@ -1,12 +1,13 @@
 """Reading a timeline: columns, the parts of a rank's time, and the pictures in tests/golden/timelines."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sim.engine import Engine
-from sim.instructions import Compute
+from sim.instructions import Basis, Compute
 from sim.program import Stream
 from sim.schedules import Action
 from sim.timeline import (
@@ -110,6 +111,24 @@ def test_a_rank_that_stands_for_many_counts_as_many() -> None:
     shares = breakdown(Engine(toy()).play(what))
     assert shares["compute"] == pytest.approx(10 / 16)
     assert shares["bubble"] == pytest.approx(6 / 16)
+
+
+def test_what_kernels_rest_on_is_added_up_over_steps_and_ranks() -> None:
+    """Rank 0 runs 2 s of measured products and 1 s of copies three times, rank 1, for three, one product that is beyond
+    what was measured: 6, 3 and 3 x 5 s. However long they took in the end."""
+    product, copy = Basis("gemm", "measured", 2.0), Basis("copy", "datasheet", 1.0)
+    block = (Compute(name="both", duration=3.0, basis=(product, copy)),)
+    large = (Compute(name="large", duration=5.0, basis=(Basis("gemm", "extrapolated", 5.0),)),)
+    streams = [
+        Stream(rank=0, name="compute", steps=[(Action("F", 0, m), block) for m in range(3)]),
+        Stream(rank=1, name="compute", steps=[(None, large)]),
+    ]
+    what = replace(program(streams), ranks_folded={0: 1, 1: 3})
+    assert set(Engine(toy()).play(what).basis) == {
+        Basis("gemm", "measured", 6.0),
+        Basis("copy", "datasheet", 3.0),
+        Basis("gemm", "extrapolated", 15.0),
+    }
 
 
 def test_tracks_are_in_order_and_their_spans_too() -> None:

@@ -66,11 +66,13 @@ def test_errors_of_one_operation_add_up_and_are_twice_as_wide_outside_what_was_m
 
 
 def test_a_bubble_is_as_sure_as_the_work_that_is_waited_for() -> None:
-    """A second rank that waits three seconds of four changes no share."""
-    one, other = (Stream(rank=rank, name="compute", steps=[(None, (kernel("gemm", s),))]) for rank, s in ((0, 4), (1, 1)))
-    timeline = Engine(toy()).play(program([one, other]))
-    assert origins(timeline, fitted())["measured"] == pytest.approx(1.0)
-    assert math.log(4.0 / interval(timeline, fitted())["p10_s"]) == pytest.approx(math.hypot(0.03, 0.03))
+    """Three seconds of products and one of waiting; a second rank has one second of products, then nothing to do. Of
+    the five busy seconds one is waited, and the other rank's three empty ones change nothing."""
+    meet = Collective(name="sum", axis="tp", group="tp", operation="all_reduce", nbytes=1.0)
+    blocks = ((kernel("gemm", 3.0), meet), (kernel("gemm", 1.0),))
+    streams = [Stream(rank=rank, name="compute", steps=[(None, block)]) for rank, block in enumerate(blocks)]
+    what = program(streams, {(meet, 0): Activity(latency=1.0, loads=())}, {("tp", 0): (0,)})
+    assert [one.share for one in shares(Engine(toy()).play(what), fitted())] == pytest.approx([0.8, 0.2])
 
 
 def test_gradients_cross_the_network_where_there_is_one() -> None:

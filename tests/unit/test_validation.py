@@ -27,13 +27,17 @@ def changed(run: str, **cells: str) -> str:
     return ",".join(named.values())
 
 
-def result(row: str, campaign: str, measured: float, predicted: float, alike: str = "same") -> Result:
+def result(
+    row: str, campaign: str, measured: float, predicted: float, alike: str = "same", width: float = 0.2
+) -> Result:
+    """An interval of `width` times the prediction, evenly about it."""
     return Result(
         row=row,
         campaign=campaign,
         alike=(alike,),
         measured_s=measured,
         predicted_s=predicted,
+        interval_s=(predicted * (1 - width / 2), predicted * (1 + width / 2)),
         measured_gib=None,
         predicted_gib=1.0,
         otherwise=(),
@@ -46,6 +50,8 @@ def test_a_complete_row_is_played_and_compared(tmp_path: Path) -> None:
     assert (played.row, played.campaign, played.measured_s) == ("a-1", "a", 1.10)
     assert played.error == pytest.approx(played.predicted_s / 1.10 - 1)
     assert abs(played.error) < 0.3
+    assert played.interval_s[0] < played.predicted_s < played.interval_s[1]
+    assert played.interval_width == pytest.approx((played.interval_s[1] - played.interval_s[0]) / played.predicted_s)
 
 
 @pytest.mark.parametrize(
@@ -167,6 +173,16 @@ def test_figures_are_means_over_campaigns() -> None:
     assert made["row_mape"] == pytest.approx(0.35 / 3)
     assert made["median_ape"] == pytest.approx(0.10)
     assert made["worst"] == {"row": "a-2", "error": pytest.approx(-0.2)}
+
+
+def test_coverage_counts_the_rows_whose_time_lies_in_their_interval() -> None:
+    """1.0 s in 0.99 to 1.21 and in 0.7 to 1.3, but not in 1.08 to 1.32: two of three; widths 0.2, 0.2 and 0.6."""
+    rows = (result("1", "a", 1.0, 1.1), result("2", "a", 1.0, 1.2), result("3", "b", 1.0, 1.0, width=0.6))
+    made = summary(Ledger(results=rows, skipped=()))
+    assert made["coverage_80"] == pytest.approx(2 / 3)
+    assert made["median_interval_width"] == pytest.approx(0.2)
+    empty = summary(Ledger(results=(), skipped=()))
+    assert (empty["coverage_80"], empty["median_interval_width"]) == (None, None)
 
 
 def test_concordance_counts_pairs_that_differ_in_their_plan_only() -> None:
