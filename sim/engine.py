@@ -137,7 +137,9 @@ class _Play:
             else:
                 walker.pointer = pointer
                 if code == TRANSFER:
-                    self._transfer(walker, label, flow, now)
+                    walker.since = walker.wire_since = now
+                    walker.wire_label = self._exposed[label]
+                    self._network.start(flow, walker.arrive)
                 elif code == COMPUTE_BESIDE:
                     walker.wire_label = NOTHING
                     self._gpus[walker.stream.rank].start(walker, seconds, self._loads[target])
@@ -172,11 +174,6 @@ class _Play:
             walker.rows.append((BUBBLE, position, walker.since + offset, on_wire + offset))
         if now > on_wire:
             walker.rows.append((wire_label, position, on_wire + offset, now + offset))
-
-    def _transfer(self, walker: Walker, label: int, flow: Flow, now: float) -> None:
-        walker.since = walker.wire_since = now
-        walker.wire_label = self._exposed[label]
-        self._network.start(flow, walker.arrive)
 
     def _arrive(self, walker: Walker) -> None:
         """The last byte of a transfer is there. Its step is read only now: a leap may have moved the stream on."""

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -142,9 +143,10 @@ def _basis(program: Program) -> tuple[Basis, ...]:
     seconds: defaultdict[tuple[str, Origin], float] = defaultdict(float)
     for stream in program.streams:
         ranks = program.ranks_folded[stream.rank]
-        blocks = [block for _, block in stream.steps]
-        different = dict(zip(map(id, blocks), blocks, strict=True))
-        for key, count in Counter(map(id, blocks)).items():
+        blocks = list(map(itemgetter(1), stream.steps))
+        keys = list(map(id, blocks))
+        different = dict(zip(keys, blocks, strict=True))
+        for key, count in Counter(keys).items():
             for entry in different[key]:
                 for operation, origin, part in entry.basis if isinstance(entry, Compute) else ():
                     seconds[operation, origin] += ranks * count * part

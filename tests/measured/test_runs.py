@@ -52,6 +52,7 @@ def test_every_scenario_of_the_table_plays() -> None:
     made = validation.summary(validation.validate(TABLE))
     assert made["rows"] == len(complete()) - len(made["skipped"])  # type: ignore[arg-type]
     assert isinstance(made["mape"], float)
-    assert made["mape"] < 0.12
+    assert made["mape"] < 0.06
     errors = [row["error"] for row in made["results"]]  # type: ignore[attr-defined]
-    assert -0.185 < min(errors) < max(errors) < 0.175, "the notes of every report say so (sim/training.py)"
+    assert -0.12 < min(errors) < max(errors) < 0.23, "the worst is a V100, on which no kernel was measured"
+    assert 0.7 < made["coverage_80"] < 0.95  # type: ignore[operator]

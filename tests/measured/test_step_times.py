@@ -1,6 +1,6 @@
 """Predicted against measured step times of whole runs, as published; nothing here is fitted to a row.
 
-The bars are those of the untuned model; every row is printed (`make accuracy`), the ones without a bar too.
+The bars leave a little room above what is reached; every row is printed (`make accuracy`), the ones without a bar too.
 """
 
 import csv
@@ -20,8 +20,8 @@ from sim.workload import TrainingStep
 
 Row = dict[str, str]
 CAMPAIGNS = ("korthikanti22", "megatron_sc21")
-PRINTED_BAR = 0.15
-LARGEST_BAR = 0.20
+PRINTED_BAR = 0.08
+LARGEST_BAR = 0.08
 
 
 def rows(campaign: str) -> list[Row]:
@@ -70,11 +70,11 @@ def test_the_paper_printed_eight_step_times() -> None:
 
 
 @pytest.mark.parametrize("name", PRINTED)
-def test_a_printed_step_time_is_met_within_15_percent(name: str) -> None:
+def test_a_printed_step_time_is_met_within_8_percent(name: str) -> None:
     assert abs(error(name)) <= PRINTED_BAR
 
 
-def test_the_trillion_parameter_step_on_3072_gpus_is_met_within_20_percent() -> None:
+def test_the_trillion_parameter_step_on_3072_gpus_is_met_within_8_percent() -> None:
     assert abs(error("megatron-sc21-010")) <= LARGEST_BAR
 
 
