@@ -4,7 +4,6 @@ The commands are in calibrate/commands; everything heavy is imported inside them
 """
 
 import sys
-from collections.abc import Callable
 
 import typer
 
@@ -13,7 +12,6 @@ from calibrate.commands.import_ import import_
 from calibrate.commands.score import score
 from calibrate.commands.show import show
 from sim.commands import program
-from topologies.document import InputError
 
 LATER = {
     "run": "measure this machine: kernels, collectives, links",
@@ -35,20 +33,7 @@ app.command()(fit)
 app.command()(score)
 app.command()(show)
 
-
-def _refuse(name: str) -> Callable[[], None]:
-    def refuse() -> None:
-        raise InputError(f"calibrate {name} is not supported yet; `calibrate import`, fit, score and show are")
-
-    return refuse
-
-
-for _name, _does in LATER.items():
-    app.command(
-        _name,
-        help=f"{_does.capitalize()} (not supported yet).",
-        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    )(_refuse(_name))
+program.add_later(app, "calibrate", LATER, "`calibrate import`, fit, score and show are")
 
 
 def main() -> int:

@@ -4,14 +4,12 @@ The commands are in sim/commands; everything heavy is imported inside them, so t
 """
 
 import sys
-from collections.abc import Callable
 
 import typer
 
 from sim.commands import catalogue, program
 from sim.commands.train import train
 from sim.commands.validate import validate
-from topologies.document import InputError
 
 LATER = {
     "serve": "simulate an inference server under load",
@@ -42,20 +40,7 @@ COMMANDS = (
 for _command in COMMANDS:
     app.command()(_command)
 
-
-def _refuse(name: str) -> Callable[[], None]:
-    def refuse() -> None:
-        raise InputError(f"shardsim {name} is not supported yet; `shardsim train` is")
-
-    return refuse
-
-
-for _name, _does in LATER.items():
-    app.command(
-        _name,
-        help=f"{_does.capitalize()} (not supported yet).",
-        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    )(_refuse(_name))
+program.add_later(app, "shardsim", LATER, "`shardsim train` is")
 
 
 def main() -> int:

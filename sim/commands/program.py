@@ -3,11 +3,22 @@
 import io
 import os
 import sys
+from collections.abc import Callable, Mapping
 
 import typer
 
 from sim.commands.console import INFEASIBLE, INTERNAL, INTERRUPTED, OK, USAGE
 from topologies.document import Infeasible, InputError, shorten
+
+
+def add_later(app: typer.Typer, name: str, later: Mapping[str, str], instead: str) -> None:
+    """Commands that have their names already, and refuse: what each will do, and what is there `instead`."""
+    for command, does in later.items():
+        app.command(
+            command,
+            help=f"{does.capitalize()} (not supported yet).",
+            context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+        )(_refusal(f"{name} {command} is not supported yet; {instead}"))
 
 
 def run(app: typer.Typer, name: str, example: str) -> int:
@@ -40,6 +51,13 @@ def run(app: typer.Typer, name: str, example: str) -> int:
             raise
         return _complain(name, f"internal error, please report it: {type(error).__name__}: {error}", INTERNAL)
     return code if isinstance(code, int) else OK
+
+
+def _refusal(why: str) -> Callable[[], None]:
+    def refuse() -> None:
+        raise InputError(why)
+
+    return refuse
 
 
 def _check_arguments(arguments: list[str]) -> None:

@@ -45,7 +45,7 @@ def test_files_are_shown_like_the_catalogue(shardsim: Shardsim, folder: object) 
 
 
 def test_a_route_names_the_wires_on_the_way(shardsim: Shardsim) -> None:
-    """In a node over the switch, between nodes over NICs, by PXN on the target's rail; what each carries is below its sheet's rate."""
+    """In a node over the switch, between nodes over NICs, by PXN on the target's rail; each below its sheet's rate."""
     inside = shardsim("clusters", "dgx-h100", "--route", "0", "5").out.splitlines()
     assert [line.split("  ")[0] for line in inside[1:]] == ["NVLink port of GPU 0, out", "NVLink port of GPU 5, in"]
     across = json.loads(shardsim("clusters", "dgx-h100", "--route", "0", "9", "--format", "json").out)

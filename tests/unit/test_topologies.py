@@ -290,7 +290,7 @@ def test_a_users_file_works_as_a_sheet_does(tmp_path: Path) -> None:
         ),
         ("rail-optimised", "torus\ntorus: [3]\nnodes_per_leaf: 4", "mine.yaml:10: nodes_per_leaf: a torus has no leaf"),
         ("rail-optimised", "fat-tree\ntorus: [3]", "mine.yaml:9: torus: wiring is fat-tree; write wiring: torus"),
-        ("rail-optimised", "fat-tree\noversubscription: 2", "mine.yaml:9: oversubscription: one leaf for all nodes needs"),
+        ("rail-optimised", "fat-tree\noversubscription: 2", "mine.yaml:9: oversubscription: one leaf for all nodes"),
         ("nodes: 3", "nodes: 3\npools: []", "mine.yaml:2: gpu: beside pools nothing is said of nodes; move it into"),
     ],
 )
