@@ -23,6 +23,9 @@ SCALE = 0.05
 ENOUGH = 1e-5
 """A step that makes the errors smaller by less than this share is the last."""
 NUM_RESAMPLED = 200
+HOLD = 0.01
+"""A parameter that is e times its start weighs as much as one point that is 1 % off: what the samples say little of
+stays where it was, in place of running to a limit."""
 SMALL = 1e-4
 """Share of itself by which a parameter is moved to see what it does."""
 
@@ -64,12 +67,16 @@ def best_values(
     logarithmic = bounds[0] > 0
     residuals, steps = _residuals(part, law, thinned, logarithmic), _steps(law, begin, logarithmic)
     first = _to_search(begin, logarithmic)
+    holding = HOLD / np.where(logarithmic, 1.0, bounds[1] - bounds[0])
+
+    def held(place: Array) -> Array:
+        return np.concatenate([residuals(place), holding * (place - first)])
 
     def slopes(place: Array) -> Array:
-        return _slopes(residuals, place, steps)
+        return np.concatenate([_slopes(residuals, place, steps), np.diag(holding)])
 
     found = least_squares(
-        residuals,
+        held,
         first,
         jac=slopes,
         bounds=(_to_search(bounds[0], logarithmic), _to_search(bounds[1], logarithmic)),
@@ -79,9 +86,7 @@ def best_values(
         ftol=ENOUGH,
         max_nfev=60,
     )
-    silent = np.all(slopes(first) == 0, axis=0) & np.all(found.jac == 0, axis=0)
-    place = np.where(silent, first, found.x)
-    return dict(zip(names, map(float, _from_search(place, logarithmic)), strict=True))
+    return dict(zip(names, map(float, _from_search(found.x, logarithmic)), strict=True))
 
 
 def cross_validated(

@@ -1,5 +1,6 @@
 """From samples to the fits of parts: one fit for each operation on each part, from all files together."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -9,10 +10,16 @@ import numpy as np
 from calibrate import subjects
 from calibrate.fit import fitted
 from calibrate.samples import Samples, joined
-from sim.costs.law import Array
+from sim.costs.law import Array, Values
 from sim.costs.laws import KERNEL_LAWS
 from topologies.document import InputError
 from topologies.hardware import Fit
+
+MOST_ERROR = 0.6
+"""A median error beyond this is no law that holds badly, but another unit or another machine."""
+
+KEPT = 1e-3
+"""A parameter that moved by less than this part of itself did not move."""
 
 LEAST_POINTS = 8
 """Fewer shapes than these, half of them left out, say nothing about how well a law holds."""
@@ -20,12 +27,16 @@ LEAST_POINTS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """A fit, and ln(measured / predicted) of its points, each by a fit that did not see it."""
+    """A fit, and ln(measured / predicted) of its points, each by a fit that did not see it.
+
+    `num_kept` of its parameters are as they were: the samples say nothing of them.
+    """
 
     operation: str
     part: str
     fit: Fit
     left_out: Array
+    num_kept: int
 
     @property
     def median_error(self) -> float:
@@ -67,6 +78,10 @@ def fit_all(
         except InputError as error:
             yield Left(operation=operation, part=part, reason=str(error))
             continue
+        if made.median_error > MOST_ERROR:
+            wrong = "the unit of the times, or the GPU or fabric, is another than said"
+            yield Left(operation=operation, part=part, reason=f"off by {made.median_error:.0%} in the median: {wrong}")
+            continue
         so_far.setdefault(part, {})[operation] = made.fit
         yield made
 
@@ -90,11 +105,22 @@ def fit_one(group: Sequence[Samples], profile: Mapping[str, Mapping[str, Fit]], 
     operation, part = group[0].operation, group[0].part
     if operation in KERNEL_LAWS:
         gpu = subjects.gpu_of(group[0], profile)
-        made, left_out = fitted(gpu, KERNEL_LAWS[operation], joined(group), seed=seed)
+        start = _present(gpu.fits, operation)
+        made, left_out = fitted(gpu, KERNEL_LAWS[operation], joined(group), seed=seed, start=start)
     else:
         cluster, law, points = subjects.in_one(group, profile)
-        made, left_out = fitted(cluster, law, points, seed=seed)
-    return Fitted(operation=operation, part=part, fit=made, left_out=left_out)
+        start = _present(subjects.link_of(cluster, part).fits, operation)
+        made, left_out = fitted(cluster, law, points, seed=seed, start=start)
+    before = start or {}
+    kept = [
+        name for name, value in made.values.items() if math.isclose(value, before.get(name, math.inf), rel_tol=KEPT)
+    ]
+    return Fitted(operation=operation, part=part, fit=made, left_out=left_out, num_kept=len(kept))
+
+
+def _present(fits: Mapping[str, Fit], operation: str) -> Values | None:
+    """What new samples start from: the values that predictions rest on so far."""
+    return fits[operation].values if operation in fits else None
 
 
 def _check(group: Sequence[Samples]) -> None:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from sim.program import COMPUTE
 from sim.timeline import Timeline, breakdown
 from topologies.fabric import nic_of
+from topologies.fits import own_parts, users_folder
 from topologies.hardware import Cluster, Fit, Gpu, Link, Origin, Pool
 
 ORIGINS: Final[tuple[Origin, ...]] = ("measured", "interpolated", "extrapolated", "datasheet")
@@ -59,9 +60,10 @@ def interval(timeline: Timeline, cluster: Cluster) -> dict[str, float]:
 
 
 def borrowed(timeline: Timeline, cluster: Cluster) -> list[str]:
-    """Whose measurements stand in for those of GPUs that nobody measured, in sentences."""
+    """Whose measurements stand in for the shipped ones, or for those of GPUs that nobody measured, in sentences."""
     operations = {one.operation for one in timeline.basis}
-    found = []
+    own = own_parts(cluster)
+    found = [f"Fits of your own are used for {' and '.join(own)} ({users_folder()})."] if own else []
     for gpu in dict.fromkeys(pool.node.gpu for pool, _ in _used(timeline, cluster)):
         lenders = {fit.part for operation, fit in gpu.fits.items() if operation in operations} - {"", gpu.name}
         if lenders:

@@ -1,6 +1,11 @@
-"""How every test runs: Hypothesis gives no example a deadline, since a busy machine is no reason to fail."""
+"""How every test runs: Hypothesis gives no example a deadline, since a busy machine is no reason to fail; and fits that
+the developer made with `calibrate fit` are not looked at."""
+
+import os
 
 from hypothesis import settings
+
+os.environ["XDG_DATA_HOME"] = os.path.join(os.path.dirname(__file__), "no-fits-of-ones-own")
 
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")

@@ -35,6 +35,14 @@ def fitted_parts() -> list[str]:
     return sorted({path.stem for folder in (FOLDER, users_folder()) for path in folder.glob("*.yaml")})
 
 
+def own_parts(cluster: Cluster) -> list[str]:
+    """The parts of a cluster that have fits of the user's own."""
+    nodes = [pool.node for pool in cluster.pools]
+    parts = [part for node in nodes for part in (node.gpu, node.scale_up, node.nic, node.bridge, node.socket_link)]
+    names = dict.fromkeys(part.name for part in parts if part is not None)
+    return [name for name in names if (users_folder() / f"{name}.yaml").exists()]
+
+
 def fits_of(part: str) -> Fits:
     """The fits of a part by operation, the user's before the shipped ones; empty where nobody measured it."""
     return {**_shipped_fits(part), **_users_fits(users_folder() / f"{part}.yaml")}

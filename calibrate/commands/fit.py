@@ -1,5 +1,6 @@
 """`calibrate fit`: samples become the fits of parts."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,7 +60,19 @@ def fit(
     if not quiet:
         for line in notes:
             console.note(line)
+        for line in _kept(done):
+            console.note(line)
     _write(done, target, seed, quiet)
+
+
+def _kept(done: "list[Fitted | Left]") -> Iterator[str]:
+    """Where samples speak of some parameters only: what rests on the others is predicted as before."""
+    from calibrate.fitting import Fitted
+
+    for one in done:
+        if isinstance(one, Fitted) and one.num_kept:
+            count = f"{one.num_kept} of {len(one.fit.values)} parameters"
+            yield f"{one.operation} on {one.part}: {count} stay as they were, these samples say nothing of them"
 
 
 def _check_target(target: Path, parts: set[str]) -> None:

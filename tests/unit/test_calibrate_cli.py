@@ -307,3 +307,21 @@ def test_a_column_that_a_table_has_not_is_what_the_caller_says(
     answer = calibrate("score", path, option, value)
     assert "nccl network  ib-ndr400" in answer.out
     assert calibrate("score", path, option, "nonsense").code == 2
+
+
+def test_times_in_another_unit_are_refused_and_nothing_is_written(calibrate: Calibrate, tmp_path: Path) -> None:
+    """Nanoseconds taken for microseconds: no parameter of the law can follow that far."""
+    right = toy_samples(H100, noise=0.03)
+    wrong = write(tmp_path / "ns.csv", replace(right, seconds=right.seconds * 1000))
+    answer = calibrate("fit", wrong, "--out", tmp_path / "out")
+    assert answer.code == 2
+    assert "in the median: the unit of the times" in answer.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_fit_of_ones_own_is_named_in_the_report(
+    calibrate: Calibrate, shardsim: Shardsim, table: Path, tmp_path: Path
+) -> None:
+    assert "Fits of your own" not in shardsim("train", *STEP).out
+    assert calibrate("fit", table).code == 0
+    assert f"Fits of your own are used for {PART}" in " ".join(shardsim("train", *STEP).out.split())

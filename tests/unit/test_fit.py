@@ -82,3 +82,12 @@ def test_a_fit_of_another_version_is_refused_in_words() -> None:
     old = Fit(values={"rate": 0.7}, sources={}, origin="interpolated", part="h100-80gb-sxm")
     with pytest.raises(InputError, match="the fit of gemm toy has no launch: another version made it"):
         fit_of(replace(H100, fits={TOY.operation: old}), TOY)
+
+
+def test_a_parameter_that_samples_say_nothing_of_stays_where_it_was() -> None:
+    """Products of 8 x 8 x 8 take a millionth of a launch: they tell of the launch alone."""
+    samples = toy_samples(H100)
+    points = {name: np.full(len(samples), 8.0) for name in ("m", "n", "k")}
+    tiny = replace(samples, points=points, seconds=TOY.seconds(H100, TRUTH, points))
+    found = best_values(H100, TOY, tiny, start={"rate": 0.5, "launch": 20.0})
+    assert found == pytest.approx({"rate": 0.5, "launch": TRUTH["launch"]}, rel=1e-3)
