@@ -111,11 +111,15 @@ def fit_one(group: Sequence[Samples], profile: Mapping[str, Mapping[str, Fit]], 
         cluster, law, points = subjects.in_one(group, profile)
         start = _present(subjects.link_of(cluster, part).fits, operation)
         made, left_out = fitted(cluster, law, points, seed=seed, start=start)
-    before = start or {}
-    kept = [
-        name for name, value in made.values.items() if math.isclose(value, before.get(name, math.inf), rel_tol=KEPT)
-    ]
-    return Fitted(operation=operation, part=part, fit=made, left_out=left_out, num_kept=len(kept))
+    kept = sum(_is_kept(made, start or {}, name) for name in made.values)
+    return Fitted(operation=operation, part=part, fit=made, left_out=left_out, num_kept=kept)
+
+
+def _is_kept(made: Fit, before: Values, name: str) -> bool:
+    """Whether a parameter is where it was, and the samples would have borne another value."""
+    value, half_width = made.values[name], made.half_widths.get(name, 0.0)
+    is_known = 0 < half_width < abs(value) / 2
+    return not is_known and math.isclose(value, before.get(name, math.inf), rel_tol=KEPT)
 
 
 def _present(fits: Mapping[str, Fit], operation: str) -> Values | None:
