@@ -86,11 +86,6 @@ class Table:
         return self.error(index, column, f"{shorten(str(cells[index]))} is not a number; write it without a unit")
 
 
-def read_table(path: Path) -> Table:
-    """The table in a CSV file; InputError where it is missing, too large, not text, or not a table."""
-    return table_of(read_text(path), path.name)
-
-
 def read_text(path: Path) -> str:
     """The text of a regular file of at most 50 MB; InputError where it is not one."""
     try:

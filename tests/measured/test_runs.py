@@ -54,5 +54,7 @@ def test_every_scenario_of_the_table_plays() -> None:
     assert isinstance(made["mape"], float)
     assert made["mape"] < 0.06
     errors = [row["error"] for row in made["results"]]  # type: ignore[attr-defined]
-    assert -0.12 < min(errors) < max(errors) < 0.23, "the worst is a V100, on which no kernel was measured"
+    assert min(errors) > -0.12
+    beyond = {row["row"] for row in made["results"] if row["error"] > 0.175}  # type: ignore[attr-defined]
+    assert beyond == {"megatron-2020-001"}, "a miss that stays until it is mended: one V100, no kernel measured on it"
     assert 0.7 < made["coverage_80"] < 0.95  # type: ignore[operator]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from calibrate.importers.table import MAX_NBYTES, read_table, table_of
+from calibrate.importers.table import MAX_NBYTES, read_text, table_of
 from topologies.document import InputError
 
 GOOD = "m,n,time_us\n8,256,2.5\n16,256,3.5\n"
@@ -18,7 +18,7 @@ GOOD = "m,n,time_us\n8,256,2.5\n16,256,3.5\n"
 def test_a_table_is_read_however_its_lines_end(text: str, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(text.encode())
-    table = read_table(path)
+    table = table_of(read_text(path), path.name)
     assert table.header == ("m", "n", "time_us")
     assert list(table.numbers("time_us")) == [2.5, 3.5]
     assert list(table.rows) == [2, 3]
@@ -79,14 +79,14 @@ def test_binary_files_and_huge_ones_are_refused(content: bytes, tmp_path: Path) 
     path = tmp_path / "t.csv"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"^t\.csv: (not UTF-8|binary|larger)"):
-        read_table(path)
+        read_text(path)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no such file"):
-        read_table(tmp_path / "none.csv")
+        read_text(tmp_path / "none.csv")
     with pytest.raises(InputError, match="not a regular file"):
-        read_table(tmp_path)
+        read_text(tmp_path)
 
 
 def _exactly(text: str) -> str:
