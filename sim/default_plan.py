@@ -12,7 +12,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sim.models import Transformer
-from sim.plan import Plan, Recompute, Schedule, Zero, check, divisors, split_layers, tensor_problems, tensor_widths
+from sim.plan import (
+    Compression,
+    ContextKind,
+    Offload,
+    Plan,
+    Recompute,
+    Zero,
+    check,
+    divisors,
+    split_layers,
+    tensor_problems,
+    tensor_widths,
+)
 from topologies.document import InputError
 from topologies.hardware import Cluster
 
@@ -31,9 +43,19 @@ class PartialPlan:
     dp: int | None = None
     zero: Zero | None = None
     recompute: Recompute | None = None
-    schedule: Schedule | Literal["none"] | None = None
+    schedule: str | None = None
     micro_batch: int | None = None
     global_batch: int | None = None
+    cp: int | None = None
+    cp_kind: ContextKind | None = None
+    ep: int | None = None
+    etp: int | None = None
+    shard: int | None = None
+    recompute_layers: int | None = None
+    group: int | None = None
+    layers: tuple[int, ...] | None = None
+    offload: Offload | None = None
+    compression: Compression | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +192,16 @@ def _fill(partial: PartialPlan, degrees: _Degrees, recompute: Recompute, seq_len
         schedule=_schedule(partial, degrees),
         micro_batch=micro_batch,
         global_batch=default if partial.global_batch is None else partial.global_batch,
+        cp=_one(partial.cp),
+        cp_kind=partial.cp_kind or "ring",
+        ep=_one(partial.ep),
+        etp=partial.etp,
+        shard=partial.shard,
+        recompute_layers=partial.recompute_layers,
+        group=partial.group,
+        layers=partial.layers,
+        offload=partial.offload or "none",
+        compression=partial.compression or "none",
     )
 
 
@@ -184,7 +216,7 @@ def _default_batch(num_ranks: int, micro_batch: int, seq_len: int) -> int:
     return num_ranks * micro_batch * math.ceil(each / micro_batch)
 
 
-def _schedule(partial: PartialPlan, degrees: _Degrees) -> Schedule:
+def _schedule(partial: PartialPlan, degrees: _Degrees) -> str:
     if partial.schedule == "none" and degrees.pp > 1:
         raise InputError(f"schedule=none is for pp=1, not pp={degrees.pp}; use gpipe, 1f1b or interleaved")
     if partial.schedule is None or partial.schedule == "none":

@@ -10,9 +10,12 @@ from typing import Literal, NamedTuple
 from topologies.fabric import Wire
 from topologies.hardware import Origin
 
-Category = Literal["compute", "optimizer", "host"]
+Category = Literal["compute", "optimizer", "host", "other"]
 Axis = Literal["tp", "cp", "pp", "ep", "dp"]
-CollectiveOperation = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast"]
+CollectiveOperation = Literal[
+    "all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast", "exchange", "dispatch", "combine"
+]
+"""exchange: every rank sends to the next of a ring at once; dispatch and combine are DeepEP's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +64,26 @@ class Compute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """What each GPU sends to experts: so many tokens of `hidden` values, each to `topk` of `num_experts` experts."""
+
+    num_tokens: float
+    hidden: int
+    topk: int
+    num_experts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Collective:
-    """All members of the rank's group on `axis` meet; `nbytes` is the size as nccl-tests defines it."""
+    """All members of the rank's group on `axis` meet; `nbytes` is the size as nccl-tests defines it, of an exchange
+    what each rank sends. `tokens` says what a dispatch or combine carries."""
 
     name: str
     axis: Axis
     group: str
     operation: CollectiveOperation
     nbytes: float
+    tokens: Tokens | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from sim.layers.head import matrix_parameters
 from sim.layers.stage import Piece, Stage
 from sim.plan import Axis, Plan, group_of
 from sim.program import COMPUTE, Program, Step, Stream, different_blocks
-from sim.schedules import Action, Schedule, actions_of
+from sim.schedules import Action, Schedule, schedule_of
 from topologies.hardware import Cluster
 
 Condense = Callable[[str, Iterable[Piece], Sequence[int]], Pass]
@@ -49,7 +49,7 @@ def lower(context: Context, plan: Plan, cluster: Cluster, folding: Folding, cond
 def _streams(
     context: Context, plan: Plan, cluster: Cluster, ranks: Iterable[int], condense: Condense
 ) -> Iterator[Stream]:
-    schedule = actions_of(plan.schedule, plan.pp, plan.vpp, plan.num_microbatches)
+    schedule = schedule_of(plan.schedule, plan.pp, plan.vpp, plan.num_microbatches, plan.group)
     placements: dict[tuple[int, ...], Hashable] = {}
     lowerings: dict[Hashable, _Lowering] = {}
     for rank in ranks:
@@ -103,7 +103,7 @@ class _Lowering:
 
     def streams(self, rank: int) -> Iterator[Stream]:
         """The streams of one rank; those with nothing to do are left out."""
-        actions = self.schedule[rank // self._stride]
+        actions = self.schedule.rows[rank // self._stride]
         blocks = {(kind, stage): self._work(kind, stage, rank) for stage in self._own(rank) for kind in ("F", "B")}
         steps: list[Step] = [(action, blocks[action[:2]]) for action in actions]
         yield Stream(rank=rank, name=COMPUTE, steps=[*steps, (None, self._end_of_step(rank))])

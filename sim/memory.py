@@ -16,7 +16,7 @@ from sim.layers import stage as stage_of_model
 from sim.layers.context import Context
 from sim.layers.stage import Stage
 from sim.plan import Plan
-from sim.schedules import Action, actions_of
+from sim.schedules import Action, schedule_of
 
 OPTIMIZER_NBYTES = 12
 """fp32 weight, momentum and variance of one parameter."""
@@ -61,9 +61,9 @@ class MemoryUse:
 def memory_use(context: Context, plan: Plan) -> tuple[MemoryUse, ...]:
     """Peak bytes of every pipeline rank."""
     stages = stage_of_model.stages(context, plan)
-    schedule = actions_of(plan.schedule, plan.pp, plan.vpp, plan.num_microbatches)
+    schedule = schedule_of(plan.schedule, plan.pp, plan.vpp, plan.num_microbatches, plan.group)
     kept = {stage: _kept(context, stage) for stage in set(stages)}
-    held = (max(_in_flight(actions, [kept[stage] for stage in stages]), key=sum) for actions in schedule)
+    held = (max(_in_flight(actions, [kept[stage] for stage in stages]), key=sum) for actions in schedule.rows)
     return tuple(_of_rank(context, plan, stages[rank :: plan.pp], *most) for rank, most in enumerate(held))
 
 

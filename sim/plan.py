@@ -1,7 +1,9 @@
 """How a model is spread over GPUs: the rank grid, its groups, and which combinations are possible.
 
-Tensor parallelism splits every matrix, pipeline parallelism the layers, data parallelism the batch. Ranks are counted
-as Megatron counts them: tp fastest, so that its many messages stay in a node, then dp, then pp.
+Tensor parallelism splits every matrix, context parallelism the sequence, pipeline parallelism the layers, data
+parallelism the batch. Ranks are counted as Megatron counts them: tp fastest, so that its many messages stay in a node,
+then cp, dp, pp. Expert parallelism deals the experts to the ranks of a pipeline rank anew: etp fastest, then ep; what
+is left over are the expert's own replicas (edp).
 """
 
 import itertools
@@ -16,17 +18,36 @@ from sim.models.transformer import layer_kinds
 from topologies.document import InputError
 from topologies.hardware import Cluster
 
-Schedule = Literal["gpipe", "1f1b", "interleaved"]
-Zero = Literal[0, 1]
-Axis = Literal["tp", "dp", "pp", "embedding"]
+ScheduleName = Literal[
+    "gpipe", "1f1b", "interleaved", "looped", "naive", "zb-h1", "zb-h2", "zb-v", "v-half", "v-min", "dualpipe", "dualpipev"
+]
+"""Or the path of a CSV; see sim/schedules."""
+Zero = Literal[0, 1, 2, 3]
+ContextKind = Literal["ring", "all-gather", "all-to-all"]
+Offload = Literal["none", "optimizer", "activations", "all"]
+Compression = Literal["none", "int8", "low-rank"]
+Axis = Literal["tp", "cp", "dp", "ep", "etp", "edp", "shard", "replica", "pp", "embedding"]
 
 _LARGEST, _LONGEST = 10_000_000, 100_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Degrees, schedule and batch. `sp` is Megatron's sequence parallelism, `vpp` the model chunks per pipeline rank,
-    `zero` 1 the distributed optimizer; `micro_batch` and `global_batch` count sequences.
+    """Degrees, schedule and batch. `micro_batch` and `global_batch` count sequences.
+
+    sp: Megatron's sequence parallelism. vpp: model chunks per pipeline rank.
+    cp: ranks that share a sequence; `cp_kind` says how they see each other's keys and values: passed round a ring, all
+    gathered first (Llama 3), or heads for tokens by all-to-all (Ulysses).
+    ep, etp: of tp x cp x dp ranks, `ep` share the experts, each of which is cut over `etp` (None: over tp where ep is 1,
+    else over 1).
+    zero: 1 divides the optimizer's state over the replicas, 2 the gradients too, 3 the weights too (FSDP).
+    shard: of cp x dp ranks, so many consecutive ones share what `zero` divides (HSDP); None: all.
+    recompute: what is computed again in the backward pass; `recompute_layers`: only of the first so many layers of each
+    stage; None: of all.
+    schedule: a name, or the path of a CSV. group: microbatches that pass one chunk before the next, where the schedule
+    is interleaved; None: pp.
+    layers: of each global stage; None: see `stage_layers`.
+    offload: what waits in the host's memory. compression: of gradients on the wire.
     """
 
     tp: int
@@ -36,13 +57,48 @@ class Plan:
     dp: int
     zero: Zero
     recompute: Recompute
-    schedule: Schedule
+    schedule: str
     micro_batch: int
     global_batch: int
+    cp: int = 1
+    cp_kind: ContextKind = "ring"
+    ep: int = 1
+    etp: int | None = None
+    shard: int | None = None
+    recompute_layers: int | None = None
+    group: int | None = None
+    layers: tuple[int, ...] | None = None
+    offload: Offload = "none"
+    compression: Compression = "none"
 
     @property
     def num_gpus(self) -> int:
-        return self.tp * self.pp * self.dp
+        return self.stride * self.pp
+
+    @property
+    def stride(self) -> int:
+        """GPUs of one pipeline rank: from a rank to the one at its place in the next."""
+        return self.tp * self.cp * self.dp
+
+    @property
+    def num_replicas(self) -> int:
+        """Ranks that hold the same weights unless they are sharded: cp x dp; a gradient is summed over all of them."""
+        return self.cp * self.dp
+
+    @property
+    def num_sharing(self) -> int:
+        """Of these, how many share what `zero` divides."""
+        return self.num_replicas if self.shard is None else self.shard
+
+    @property
+    def expert_tp(self) -> int:
+        """GPUs that share one expert's matrices."""
+        return (self.tp if self.ep == 1 else 1) if self.etp is None else self.etp
+
+    @property
+    def expert_dp(self) -> int:
+        """Ranks that hold the same experts."""
+        return self.stride // (self.ep * self.expert_tp)
 
     @property
     def num_microbatches(self) -> int:
@@ -51,41 +107,55 @@ class Plan:
 
     @property
     def num_stages(self) -> int:
-        """Global stages: stage = chunk * pp + pipeline rank."""
+        """Global stages: stage = chunk * pp + pipeline rank, where the schedule deals them in rounds."""
         return self.pp * self.vpp
 
 
-def rank(plan: Plan, tp: int, dp: int, pp: int) -> int:
+def rank(plan: Plan, tp: int, dp: int, pp: int, cp: int = 0) -> int:
     """The global rank at these coordinates."""
-    return tp + plan.tp * (dp + plan.dp * pp)
+    return tp + plan.tp * (cp + plan.cp * (dp + plan.dp * pp))
 
 
 def groups(plan: Plan, axis: Axis) -> list[tuple[int, ...]]:
-    """The ranks that communicate along an axis, each group in the axis' order.
-
-    'embedding': the first and the last pipeline rank, which add up the gradients of a tied embedding; none if pp is 1.
-    """
-    ts, ds, ps = range(plan.tp), range(plan.dp), range(plan.pp)
-    if axis == "tp":
-        return [tuple(rank(plan, t, d, p) for t in ts) for p in ps for d in ds]
-    if axis == "dp":
-        return [tuple(rank(plan, t, d, p) for d in ds) for p in ps for t in ts]
-    if axis == "pp":
-        return [tuple(rank(plan, t, d, p) for p in ps) for d in ds for t in ts]
-    ends = [0, plan.pp - 1] if plan.pp > 1 else []
-    return [tuple(rank(plan, t, d, p) for p in ends) for d in ds for t in ts if ends]
+    """The ranks that communicate along an axis, each group in the axis' order; see `group_of`."""
+    found = dict.fromkeys(group_of(plan, axis, member) for member in range(plan.num_gpus))
+    return [group for group in found if group]
 
 
 def group_of(plan: Plan, axis: Axis, member: int) -> tuple[int, ...]:
-    """The group along an axis that one rank is in, itself included; ranks between the ends have no embedding group."""
-    t, d, p = member % plan.tp, member // plan.tp % plan.dp, member // (plan.tp * plan.dp)
-    if axis == "tp":
-        return tuple(rank(plan, other, d, p) for other in range(plan.tp))
-    if axis == "dp":
-        return tuple(rank(plan, t, other, p) for other in range(plan.dp))
-    ends = (0, plan.pp - 1) if plan.pp > 1 else ()
-    stages = ends if axis == "embedding" else range(plan.pp)
-    return tuple(rank(plan, t, d, other) for other in stages) if p in stages else ()
+    """The group along an axis that one rank is in, itself included.
+
+    'dp': cp x dp ranks, over which gradients are summed; 'edp' the same of an expert's. 'shard': those of them that
+    share what `zero` divides, 'replica': those that hold the same part of it. 'embedding': the first and the last
+    pipeline rank, which add up the gradients of a tied embedding; none if pp is 1, and none for the ranks between.
+    """
+    p, place = divmod(member, plan.stride)
+    if axis in ("pp", "embedding"):
+        ends = (0, plan.pp - 1) if plan.pp > 1 else ()
+        stages = ends if axis == "embedding" else range(plan.pp)
+        return tuple(place + plan.stride * other for other in stages) if p in stages else ()
+    first, step, count = _places(plan, axis, place)
+    start = p * plan.stride + first
+    return tuple(range(start, start + step * count, step))
+
+
+def _places(plan: Plan, axis: Axis, place: int) -> tuple[int, int, int]:
+    """Of the group along an axis that the rank at this place of its pipeline rank is in: the first place, the step from
+    one to the next, how many."""
+    tp, etp, sharing = plan.tp, plan.expert_tp, plan.num_sharing
+    spans = {
+        "tp": (1, tp),
+        "cp": (tp, plan.cp),
+        "dp": (tp, plan.num_replicas),
+        "shard": (tp, sharing),
+        "replica": (tp * sharing, plan.num_replicas // sharing),
+        "etp": (1, etp),
+        "ep": (etp, plan.ep),
+        "edp": (etp * plan.ep, plan.expert_dp),
+    }
+    step, count = spans[axis]
+    block, inside = divmod(place, step * count)
+    return block * step * count + inside % step, step, count
 
 
 def stage_layers(plan: Plan, num_layers: int) -> tuple[int, ...]:
@@ -167,13 +237,11 @@ def _absurd(plan: Plan, seq_len: int) -> Iterator[str]:
         most = _LONGEST if name == "seq_len" else _LARGEST
         if not 1 <= named[name] <= most:
             yield f"{name}={named[name]} is not possible; use a whole number from 1 to {most:,}"
-    if plan.zero not in (0, 1):
-        yield f"zero={plan.zero} is not supported yet; use 0 or 1"
 
 
 def _cluster_problems(plan: Plan, cluster: Cluster) -> Iterator[str]:
     if plan.num_gpus > cluster.num_gpus:
-        product = f"tp x pp x dp = {plan.tp} x {plan.pp} x {plan.dp} = {plan.num_gpus} GPUs"
+        product = f"tp x cp x pp x dp = {plan.tp} x {plan.cp} x {plan.pp} x {plan.dp} = {plan.num_gpus} GPUs"
         yield f"{product}, but {cluster.name} has {cluster.num_gpus}; use fewer, or more nodes"
     elif cluster.is_mixed:
         yield from _unequal_groups(plan, cluster)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Precision = Literal["bf16", "fp16"]
+Precision = Literal["bf16", "fp16", "fp8", "mxfp8", "nvfp4"]
 Price = float | Literal["on-demand", "reserved"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
@@ -12,7 +12,8 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 class TrainingStep:
     """One optimizer step on sequences of `seq_len` tokens; how many of them is the plan's (`Plan.global_batch`).
 
-    `precision` is that of the large products; the optimizer's state is kept in 32 bits.
+    `precision` is that of the large products: fp8 with a scale per tensor, mxfp8 with one for every 32 values, nvfp4 for
+    every 16. All else is in 16 bits then, and the optimizer's state is kept in 32.
     """
 
     seq_len: int

@@ -128,7 +128,7 @@ def pipeline(
     first_rank: int = 0,
 ) -> Program:
     """A schedule whose passes take `forward` and `backward` seconds each, with one message between stages."""
-    actions = SCHEDULES[schedule](num_ranks, num_chunks, num_microbatches)
+    actions = SCHEDULES[schedule](num_ranks, num_chunks, num_microbatches).rows
     last = num_ranks * num_chunks - 1
     streams: list[Stream] = []
     activities: dict[tuple[Collective | Transfer, int], Activity] = {}

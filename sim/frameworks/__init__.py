@@ -19,15 +19,43 @@ _NAMES = ("megatron-core", "megatron-lm")
 class Framework:
     """Facts of one training framework; `sources` says where each was read.
 
+    Kernels:
     attention: 'unfused' writes the s x s scores to memory, 'flash' never does.
     fused_softmax: scale, mask and softmax are one kernel (unfused attention).
     fused_bias_dropout: bias + activation are one kernel, bias + dropout + residual another.
+    fused_cross_entropy: the loss is one kernel forward and one backward.
+    fused_optimizer: one kernel updates many parameters; else one pass over memory for each operation of it.
     dropout: a model that is trained with dropout (`Transformer.dropout`) uses it here.
+    vocab_multiple: the vocabulary is padded to a multiple of so many x tp.
+
+    Widths, in bytes:
+    weight_nbytes: a weight that is kept (of which a share with ZeRO 3); optimizer_nbytes: all optimizer state of a
+    parameter, the fp32 weight included where it is another than that; gradient_nbytes: an accumulated gradient;
+    gradient_reduce_nbytes: one on the wire; weight_gather_nbytes: a weight on the wire (1: gathered in fp8);
+    logits_nbytes: a logit in the cross entropy.
+
+    What runs beside what:
     overlap_input_gradient: the collective of the input gradient runs beside the weight-gradient GEMM.
+    overlap_tp: collectives of tp are cut in pieces and run beside the product that makes or takes them (user buffers).
+    overlap_grad_reduce: gradients are summed bucket by bucket behind the backward pass of the last microbatch.
+    overlap_param_gather: with ZeRO 1 and 2 weights are gathered bucket by bucket ahead of the first forward pass.
+    bucket_parameters, bucket_parameters_per_replica: a bucket holds the larger of the first, and the second x replicas.
+    prefetch: with ZeRO 3, how many layers ahead weights are gathered. reshard_after_forward: they are gathered again
+    for the backward pass.
     overlap_pipeline_sends: in the interleaved schedule sends run beside compute; else the sender waits for its send.
     scatter_gather_pipeline: a tp rank sends 1/tp of an activation that all tp ranks hold; the receivers gather it.
-    gradient_nbytes: bytes of an accumulated gradient; gradient_reduce_nbytes: of one on the wire.
-    logits_nbytes: bytes of a logit in the cross entropy.
+    overlap_ep: an expert's all-to-all runs behind the compute of another microbatch.
+    token_dispatcher: how tokens reach their experts: all are gathered, all-to-all of NCCL, or DeepEP.
+
+    Outside the kernels, in seconds:
+    launch_seconds: the host's time for a kernel; cuda_graphs: layers are replayed, and that time is gone.
+    host_seconds: of a step, when no kernel runs (logging, timers); data_seconds: of a microbatch, to load it;
+    moe_sync_seconds: of a layer of experts, in which the host learns how many tokens come.
+    gpu_spread: standard deviation of the speed of equal GPUs, as a share; step_spread: of a step, from run to run.
+
+    Memory:
+    allocator_reserve: what the caching allocator holds beyond what is allocated, as a share of it.
+    context_nbytes: of CUDA and NCCL, outside the allocator.
     """
 
     name: str
@@ -35,13 +63,37 @@ class Framework:
     attention: Literal["unfused", "flash"]
     fused_softmax: bool
     fused_bias_dropout: bool
+    fused_cross_entropy: bool
+    fused_optimizer: bool
     dropout: bool
-    overlap_input_gradient: bool
-    overlap_pipeline_sends: bool
-    scatter_gather_pipeline: bool
+    vocab_multiple: int
+    weight_nbytes: Literal[2, 4]
+    optimizer_nbytes: int
     gradient_nbytes: Literal[2, 4]
     gradient_reduce_nbytes: Literal[2, 4]
+    weight_gather_nbytes: Literal[1, 2]
     logits_nbytes: Literal[2, 4]
+    overlap_input_gradient: bool
+    overlap_tp: bool
+    overlap_grad_reduce: bool
+    overlap_param_gather: bool
+    bucket_parameters: int
+    bucket_parameters_per_replica: int
+    prefetch: int
+    reshard_after_forward: bool
+    overlap_pipeline_sends: bool
+    scatter_gather_pipeline: bool
+    overlap_ep: bool
+    token_dispatcher: Literal["all-gather", "all-to-all", "deepep"]
+    launch_seconds: float
+    cuda_graphs: bool
+    host_seconds: float
+    data_seconds: float
+    moe_sync_seconds: float
+    gpu_spread: float
+    step_spread: float
+    allocator_reserve: float
+    context_nbytes: float
     sources: Mapping[str, str] = field(hash=False)
 
 
@@ -66,18 +118,7 @@ def _read(name: str) -> Framework:
     from sim.frameworks.schema import FrameworkFile
 
     file = validate(read(Path(__file__).parent / f"{name}.yaml"), FrameworkFile)
-    return Framework(
-        name=file.name,
-        description=file.description,
-        attention=file.attention.value,
-        fused_softmax=file.fused_softmax.value,
-        fused_bias_dropout=file.fused_bias_dropout.value,
-        dropout=file.dropout.value,
-        overlap_input_gradient=file.overlap_input_gradient.value,
-        overlap_pipeline_sends=file.overlap_pipeline_sends.value,
-        scatter_gather_pipeline=file.scatter_gather_pipeline.value,
-        gradient_nbytes=file.gradient_nbytes.value,
-        gradient_reduce_nbytes=file.gradient_reduce_nbytes.value,
-        logits_nbytes=file.logits_nbytes.value,
-        sources={field: fact["source"] for field, fact in file.model_dump().items() if isinstance(fact, dict)},
-    )
+    facts = {field: fact for field, fact in file.model_dump().items() if isinstance(fact, dict)}
+    values = {field: fact["value"] for field, fact in facts.items()}
+    sources = {field: fact["source"] for field, fact in facts.items()}
+    return Framework(name=file.name, description=file.description, sources=sources, **values)

@@ -1,12 +1,12 @@
 """What a layer needs to know to say which kernels it runs, and the pieces that its passes are made of.
 
-A pass is what one tp rank does for one microbatch: a block for the compute stream and, where communication runs beside
-it, one for the stream "tp". Flags tie the two together; each is recorded once and waited for once.
+A pass is what one rank does for one microbatch: a block for the compute stream and, where communication runs beside
+it, one for each of the streams "tp", "cp" and "ep". Flags tie them together; each is recorded once and waited for once.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from sim.costs import ELEMENT, sharing
 from sim.costs.law import basis_of
@@ -14,25 +14,32 @@ from sim.costs.memory_bound import LAW, MEASURED, NBYTES, Kernel, kernel
 from sim.frameworks import Framework
 from sim.instructions import Block, Category, Collective, CollectiveOperation, Compute, Instruction
 from sim.models.transformer import LayerKind, Transformer
-from sim.plan import Recompute
+from sim.plan import ContextKind, Recompute
 from sim.workload import Precision
 from topologies.hardware import Gpu
 
 Pass = Mapping[str, Block]
-"""What each stream of a rank ("compute", "tp") runs; a stream that has nothing to do is left out."""
+"""What each stream of a rank ("compute", "tp", "cp", "ep") runs; a stream that has nothing to do is left out."""
+
+Half = Literal["both", "input", "weight"]
+"""Of a backward pass: all of it; what the stage before waits for; the weight gradients, for which nobody waits."""
 
 PLAIN: Final = LayerKind()
 """A dense layer whose attention sees all that came before."""
 
 COMPUTE: Final = "compute"
 TP: Final = "tp"
+CP: Final = "cp"
+EP: Final = "ep"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """One microbatch of one layer on one tp rank; `tp` divides heads, kv heads and the MLP's width, as plans do.
+    """One microbatch of one layer on one rank; `tp` divides heads, kv heads and the MLP's width, as plans do.
 
-    `kind` is what makes the layer other than its neighbours; embedding and head do not look at it.
+    The `cp` ranks of a sequence have seq_len / cp tokens of it each. Of the experts, dealt to `ep` ranks, each is cut
+    over `etp`; `kind` is what makes the layer other than its neighbours; embedding and head
+    do not look at it. `half` says which part of the backward pass is meant.
     """
 
     model: Transformer
@@ -45,10 +52,16 @@ class Context:
     seq_len: int
     precision: Precision
     kind: LayerKind = PLAIN
+    cp: int = 1
+    cp_kind: ContextKind = "ring"
+    ep: int = 1
+    etp: int = 1
+    half: Half = "both"
 
     @property
     def num_tokens(self) -> int:
-        return self.micro_batch * self.seq_len
+        """Tokens of a microbatch that the rank's tp group works on."""
+        return self.micro_batch * self.seq_len // self.cp
 
     @property
     def local_tokens(self) -> int:
@@ -57,12 +70,12 @@ class Context:
 
     @property
     def hidden_elements(self) -> int:
-        """Elements of the whole hidden state, b s h."""
+        """Elements of the hidden state of the tp group's tokens, b s h / cp."""
         return self.num_tokens * self.model.hidden
 
     @property
     def hidden_nbytes(self) -> float:
-        """Bytes of the whole hidden state."""
+        """Bytes of the same."""
         return ELEMENT * self.hidden_elements
 
     @property

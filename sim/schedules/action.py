@@ -7,6 +7,7 @@ Stages are counted over the whole model, chunk x pp + rank; an action prints as 
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Literal, NamedTuple, cast
 
@@ -40,8 +41,52 @@ class Action(NamedTuple):
         return Action(cast(Kind, kind), int(stage), int(microbatch))
 
 
-Schedule = tuple[tuple[Action, ...], ...]
-"""Per pipeline rank, its actions in order."""
+@dataclass(frozen=True)
+class Schedule:
+    """Per pipeline rank, its actions in order; and where the global stages live.
+
+    homes: the pipeline rank of each global stage: in rounds 0 1 2 3 0 1 2 3, or back and forth 0 1 2 3 3 2 1 0.
+    num_models: 2 where the stages are two whole models, the second of which takes the microbatches of the second half
+    from the other end (DualPipe); so of p ranks stages 0..p-1 and p..2p-1 are the same parts of the model.
+    is_paired: a forward followed by a backward of another microbatch runs as one, each computing while the other
+    communicates.
+    """
+
+    rows: tuple[tuple[Action, ...], ...]
+    homes: tuple[int, ...]
+    num_models: int = 1
+    is_paired: bool = False
+
+    @property
+    def num_ranks(self) -> int:
+        return len(self.rows)
+
+    @property
+    def model_stages(self) -> int:
+        """Stages of one whole model."""
+        return len(self.homes) // self.num_models
+
+    def stages_of(self, rank: int) -> tuple[int, ...]:
+        """The global stages that live on a rank."""
+        return tuple(stage for stage, home in enumerate(self.homes) if home == rank)
+
+    def after(self, stage: int) -> int | None:
+        """The stage that takes this one's output in the forward pass; None after the last of a model."""
+        return None if (stage + 1) % self.model_stages == 0 else stage + 1
+
+    def before(self, stage: int) -> int | None:
+        """The stage whose output this one takes in the forward pass."""
+        return None if stage % self.model_stages == 0 else stage - 1
+
+
+def in_rounds(num_ranks: int, num_chunks: int) -> tuple[int, ...]:
+    """The usual homes: stage s on rank s % num_ranks."""
+    return tuple(range(num_ranks)) * num_chunks
+
+
+def back_and_forth(num_ranks: int) -> tuple[int, ...]:
+    """Homes of two chunks whose second comes back: the V of ZB-V, and DualPipe's second model."""
+    return (*range(num_ranks), *reversed(range(num_ranks)))
 
 Grid = tuple[tuple[Action | None, ...], ...]
 """Per pipeline rank, what it does in each unit of time; None where it idles. All rows are equally long."""

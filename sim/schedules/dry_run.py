@@ -22,12 +22,12 @@ def dry_run(schedule: Schedule, durations: Mapping[Kind, int] = UNIT) -> Grid:
     if found:
         raise InputError(f"rank {found[0]}: {found[1]}")
     play = _Play(schedule, durations)
-    for rank in range(len(schedule)):
+    for rank in range(schedule.num_ranks):
         play.advance(rank)
     makespan = max(map(len, play.rows))
     rows = tuple((*row, *[None] * (makespan - len(row))) for row in play.rows)
     if play.blocked:
-        raise Deadlock(_circle(play.blocked, len(schedule)), last_steps(rows))
+        raise Deadlock(_circle(play.blocked, schedule.num_ranks), last_steps(rows))
     return rows
 
 
@@ -37,13 +37,13 @@ def fault(schedule: Schedule) -> tuple[int, str] | None:
     Each microbatch passes each stage with one F, and one B or one I and one W; stage s lives on rank s % num_ranks.
     """
     seen: set[Action] = set()
-    for rank, row in enumerate(schedule):
+    for rank, row in enumerate(schedule.rows):
         for action in row:
-            problem = _misplaced(action, rank, len(schedule)) or _repeated(action, seen)
+            problem = _misplaced(action, rank, schedule.num_ranks) or _repeated(action, seen)
             if problem:
                 return rank, problem
             seen.add(action)
-    return _missing(seen, len(schedule)) if seen else (0, "no actions; write cells such as 0F0, one row per rank")
+    return _missing(seen, schedule.num_ranks) if seen else (0, "no actions; write cells such as 0F0, one row per rank")
 
 
 def _misplaced(action: Action, rank: int, num_ranks: int) -> str | None:
@@ -96,10 +96,10 @@ class _Play:
     def __init__(self, schedule: Schedule, durations: Mapping[Kind, int]) -> None:
         self.schedule = schedule
         self.durations = durations
-        self.last_stage = max(action.stage for row in schedule for action in row)
-        self.halved = {action for row in schedule for action in row if action.kind == "I"}
-        self.rows: list[list[Action | None]] = [[] for _ in schedule]
-        self.position = [0] * len(schedule)
+        self.last_stage = max(action.stage for row in schedule.rows for action in row)
+        self.halved = {action for row in schedule.rows for action in row if action.kind == "I"}
+        self.rows: list[list[Action | None]] = [[] for _ in schedule.rows]
+        self.position = [0] * schedule.num_ranks
         self.end: dict[Action, int] = {}
         self.blocked: dict[int, tuple[Action, Action]] = {}  # rank: (its next action, the one that it waits for)
         self.waiters: dict[Action, list[int]] = {}
@@ -112,7 +112,7 @@ class _Play:
 
     def _play_rank(self, rank: int) -> list[int]:
         """Play one rank until it is blocked or done; the ranks that it set free."""
-        order, row = self.schedule[rank], self.rows[rank]
+        order, row = self.schedule.rows[rank], self.rows[rank]
         freed: list[int] = []
         self.blocked.pop(rank, None)
         while self.position[rank] < len(order):

@@ -7,7 +7,7 @@ import csv
 from io import StringIO
 from pathlib import Path
 
-from sim.schedules.action import Action, Schedule
+from sim.schedules.action import Action, Schedule, in_rounds
 from sim.schedules.dry_run import dry_run, fault
 from topologies.document import InputError, read_text
 
@@ -30,7 +30,9 @@ def load(path: Path) -> Schedule:
     Raises InputError, with file and line, for anything but a whole schedule; whether it can be played, `dry_run` says.
     """
     rows, lines = _read_rows(path)
-    schedule = tuple(_parse_row(row, f"{path.name}:{line}") for row, line in zip(rows, lines, strict=True))
+    parsed = tuple(_parse_row(row, f"{path.name}:{line}") for row, line in zip(rows, lines, strict=True))
+    last = max((action.stage for row in parsed for action in row), default=0)
+    schedule = Schedule(parsed, in_rounds(len(parsed), last // max(1, len(parsed)) + 1))
     found = fault(schedule)
     if found:
         rank, problem = found

@@ -1,6 +1,6 @@
 """GPipe: every forward, then every backward; (p-1)(F+B) of bubble, and the activations of all microbatches at once."""
 
-from sim.schedules.action import Action, Schedule, actions
+from sim.schedules.action import Action, Schedule, actions, in_rounds
 from topologies.document import InputError
 
 
@@ -11,7 +11,8 @@ def gpipe(num_ranks: int, num_chunks: int, num_microbatches: int) -> Schedule:
     """
     if num_chunks != 1:
         raise InputError(f"schedule gpipe holds one chunk per rank, not vpp={num_chunks}; use vpp=1, or interleaved")
-    return tuple(_rank_order(rank, num_microbatches) for rank in range(num_ranks))
+    rows = tuple(_rank_order(rank, num_microbatches) for rank in range(num_ranks))
+    return Schedule(rows, in_rounds(num_ranks, num_chunks))
 
 
 def _rank_order(rank: int, num_microbatches: int) -> tuple[Action, ...]:

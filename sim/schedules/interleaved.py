@@ -4,7 +4,7 @@ The bubble shrinks to (p-1)(F+B)/v, with v times the messages, and with the acti
 first rank. Microbatches go in groups of p: a group passes one chunk, then the next, before the next group starts.
 """
 
-from sim.schedules.action import Action, Schedule, actions, weave
+from sim.schedules.action import Action, Schedule, actions, in_rounds, weave
 from topologies.document import InputError
 
 
@@ -20,7 +20,8 @@ def interleaved(num_ranks: int, num_chunks: int, num_microbatches: int) -> Sched
             f"schedule interleaved: pp={num_ranks} does not divide the {num_microbatches} microbatches; "
             f"change the global batch to make them {usable}, ..., or use 1f1b"
         )
-    return tuple(_rank_order(rank, num_ranks, num_chunks, num_microbatches) for rank in range(num_ranks))
+    rows = tuple(_rank_order(rank, num_ranks, num_chunks, num_microbatches) for rank in range(num_ranks))
+    return Schedule(rows, in_rounds(num_ranks, num_chunks))
 
 
 def _rank_order(rank: int, num_ranks: int, num_chunks: int, num_microbatches: int) -> tuple[Action, ...]:

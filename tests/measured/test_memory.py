@@ -14,7 +14,7 @@ from sim.layers import embedding
 from sim.layers.context import Context
 from sim.memory import MemoryUse, memory_use
 from sim.plan import Plan, Recompute, Schedule
-from sim.schedules import actions_of
+from sim.schedules import schedule_of
 from sim.workload import Precision
 from topologies.quantity import GIB
 
@@ -74,7 +74,7 @@ def activations_of_layers(name: str) -> float:
     """GiB of the first pipeline rank without the embedding's dropout mask, which the figure leaves out, as is said in
     section 4.3; of it there is one for each microbatch that the first stage has in flight when the layers peak."""
     context, plan = figure_1(name)
-    actions = actions_of(plan.schedule, plan.pp, plan.vpp, plan.num_microbatches)[0]
+    actions = schedule_of(plan.schedule, plan.pp, plan.vpp, plan.num_microbatches).rows[0]
     signs = [1 if kind == "F" else -1 for kind, _, _ in actions]
     layers = list(accumulate(signs))
     first = list(accumulate(sign * (stage == 0) for sign, (_, stage, _) in zip(signs, actions, strict=True)))

@@ -14,7 +14,7 @@ from sim.layers.context import Context
 from sim.memory import ALLOCATOR_RESERVE, MemoryUse, _in_flight, memory_use
 from sim.models.transformer import LayerKind, Moe
 from sim.plan import Plan, Recompute, Schedule
-from sim.schedules import actions_of
+from sim.schedules import schedule_of
 from topologies.quantity import GIB
 
 LLAMA = models.load("llama3-70b")
@@ -220,7 +220,7 @@ def test_activations_are_all_given_back_at_the_end() -> None:
     schedules: tuple[tuple[Schedule, int], ...] = (("gpipe", 1), ("1f1b", 1), ("interleaved", 2))
     for name, vpp in schedules:
         kept = [(2.0**stage, 2.0**stage / 1024) for stage in range(4 * vpp)]
-        for rank, actions in enumerate(actions_of(name, 4, vpp, 8)):
+        for rank, actions in enumerate(schedule_of(name, 4, vpp, 8).rows):
             held = list(_in_flight(actions, kept))
             assert held[-1] == (0.0, 0.0)
             assert min(held) == (0.0, 0.0)

@@ -10,10 +10,12 @@ from typing import Final
 
 from sim.costs.collectives.all_to_all import all_to_all
 from sim.costs.collectives.chain import Load, members, shares
+from sim.costs.collectives.deepep import combine, dispatch
 from sim.costs.collectives.group import group_of
 from sim.costs.collectives.nccl import chosen, in_common, index_of
+from sim.costs.collectives.point_to_point import exchange
 from sim.costs.collectives.way import Way, channels, parts
-from sim.instructions import Activity, CollectiveOperation
+from sim.instructions import Activity, Collective, CollectiveOperation
 from topologies.fabric import capacity
 from topologies.hardware import Cluster
 
@@ -46,7 +48,17 @@ COLLECTIVES: Final[Mapping[CollectiveOperation, Collect]] = {
     "reduce_scatter": reduce_scatter,
     "broadcast": broadcast,
     "all_to_all": all_to_all,
+    "exchange": lambda cluster, gpus, nbytes: exchange(cluster, tuple(gpus), nbytes),
 }
+
+
+def activity_of(cluster: Cluster, gpus: Sequence[int], instruction: Collective) -> Activity:
+    """What a collective of these GPUs does to the wires."""
+    if instruction.operation == "dispatch" or instruction.operation == "combine":
+        assert instruction.tokens is not None
+        kernel = dispatch if instruction.operation == "dispatch" else combine
+        return kernel(cluster, gpus, instruction.tokens)
+    return COLLECTIVES[instruction.operation](cluster, gpus, instruction.nbytes)
 
 
 def collective(cluster: Cluster, gpus: Sequence[int], operation: CollectiveOperation, nbytes: float) -> Activity:

@@ -6,7 +6,6 @@ with a scale for every 128 values, combine carries bf16 [DeepSeek-AI, github.com
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -26,6 +25,7 @@ from sim.costs.collectives.deepep_kernels import (
 from sim.costs.collectives.exchange import between, inside, joined, scaled
 from sim.costs.law import Array, Law, Points, Values, fit_of
 from sim.instructions import Activity
+from sim.instructions import Tokens as Tokens
 from topologies.fabric import nic_of
 from topologies.hardware import Cluster
 
@@ -33,16 +33,6 @@ MODES: Final[tuple[Mode, ...]] = ("normal", "low-latency")
 PHASES: Final[tuple[Phase, ...]] = ("dispatch", "combine")
 USUAL_SMS: Final = 20
 """SMs that the normal kernels take where nobody says [DeepEP, Buffer.num_sms]."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tokens:
-    """What each GPU sends: so many tokens of `hidden` values, each to `topk` of `num_experts` experts."""
-
-    num_tokens: float
-    hidden: int
-    topk: int
-    num_experts: int
 
 
 def dispatch(

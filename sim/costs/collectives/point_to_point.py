@@ -4,6 +4,7 @@ Over NVLink NCCL's send and receive are an all-to-all of two without the copy of
 Simple for larger ones, up to what the SMs of its channels bring through the port.
 """
 
+from collections import defaultdict
 from functools import lru_cache
 from math import ceil, log2
 from typing import Final
@@ -11,7 +12,7 @@ from typing import Final
 from sim.costs.collectives.all_to_all import NODE_LAW, node_seconds, num_channels, version_code
 from sim.costs.law import fit_of
 from sim.instructions import Activity
-from topologies.fabric import link_between, message_loads
+from topologies.fabric import Wire, link_between, message_loads
 from topologies.hardware import Cluster, Link
 from topologies.quantity import GIGA
 
@@ -52,3 +53,25 @@ def _start(cluster: Cluster, source: int, target: int, link: Link, nbytes: float
     values = fit_of(link, NODE_LAW).values
     total, moving = node_seconds(link, values, 2.0, 2 * nbytes, version_code(cluster))
     return float(total - moving), values["port_rate"] * link.bandwidth
+
+
+@lru_cache(maxsize=512)
+def exchange(cluster: Cluster, gpus: tuple[int, ...], nbytes: float) -> Activity:
+    """Every GPU sends `nbytes` to the next of the ring that the group makes, all at once: a step of ring attention.
+
+    It is as late, and goes as fast at most, as the slowest of its messages.
+    """
+    if len(gpus) == 1 or nbytes == 0:
+        return Activity(latency=0.0, loads=())
+    messages = [send(cluster, gpu, following, nbytes) for gpu, following in zip(gpus, gpus[1:] + gpus[:1], strict=True)]
+    loads: defaultdict[Wire, float] = defaultdict(float)
+    for message in messages:
+        for wire, share in message.loads:
+            loads[wire] += share
+    busiest = max(loads.values())
+    return Activity(
+        latency=max(message.latency for message in messages),
+        loads=tuple(loads.items()),
+        ceiling=min(message.ceiling * busiest / message.nbytes for message in messages),
+        num_sms=max(message.num_sms for message in messages),
+    )
