@@ -29,7 +29,8 @@ check: $(VENV)/dev.stamp  ## lint, format, types, layers
 bench: $(VENV)/dev.stamp  ## how fast the simulator is, beside the same operations written by hand in SimPy
 	$(BIN)/python -m pytest benchmarks $(ARGS)
 
-accuracy: $(VENV)/dev.stamp  ## predicted against measured: kernels and collectives, then step times, row by row
+accuracy: $(VENV)/dev.stamp  ## predicted against measured: docs/accuracy.md with every published run; then kernels
+	$(BIN)/python -m tests.measured.accuracy
 	$(BIN)/python -m tests.measured.kernels
 	$(BIN)/python -m pytest tests/measured -q -s $(ARGS)
 

@@ -8,6 +8,8 @@ import sys
 import typer
 
 from sim.commands import catalogue, program
+from sim.commands.compare import compare
+from sim.commands.explain import explain
 from sim.commands.train import train
 from sim.commands.validate import validate
 
@@ -15,8 +17,6 @@ LATER = {
     "serve": "simulate an inference server under load",
     "plan": "search the best layout",
     "sweep": "run a study of many scenarios",
-    "compare": "say why one scenario is slower than another",
-    "explain": "say what bounds a step and what would help",
     "report": "write a planning report",
     "web": "open the app",
 }
@@ -29,7 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
-    train,
+    compare,
     validate,
     catalogue.models,
     catalogue.clusters,
@@ -37,6 +37,8 @@ COMMANDS = (
     catalogue.links,
     catalogue.schema,
 )
+app.command("train")(train)
+app.command("explain")(explain)
 for _command in COMMANDS:
     app.command()(_command)
 

@@ -14,7 +14,8 @@ from sim.detail import condenser
 from sim.instructions import Compute
 from sim.layers import stage as stage_of_model
 from sim.layers.context import COMPUTE, Context
-from sim.plan import Plan, group_of
+from sim.lowering import Groups, inner_groups
+from sim.plan import Plan
 from topologies.hardware import Cluster, Gpu, Pool
 
 
@@ -62,15 +63,15 @@ def mean_power(context: Context, plan: Plan, cluster: Cluster, seconds: float, o
 
 def _sustained(context: Context, plan: Plan, cluster: Cluster, pool: Pool, first: int) -> Sustained:
     gpu = pool.node.gpu
-    work_at = cache(partial(_work, context, plan, cluster, gpu, group_of(plan, "tp", first)))
+    work_at = cache(partial(_work, context, plan, cluster, gpu, inner_groups(plan, first)))
     clock = sustained_clock(gpu, work_at)
     return Sustained(gpu=gpu, num_gpus=min(pool.num_gpus, plan.num_gpus - first), clock=clock, work=work_at(clock))
 
 
-def _work(context: Context, plan: Plan, cluster: Cluster, gpu: Gpu, group: tuple[int, ...], clock: float) -> Work:
-    """What one microbatch is to all stages together, on this kind of GPU, in a tp group, at a clock."""
+def _work(context: Context, plan: Plan, cluster: Cluster, gpu: Gpu, groups: Groups, clock: float) -> Work:
+    """What one microbatch is to all stages together, on this kind of GPU, in these groups, at a clock."""
     own = replace(context, gpu=at_clock(gpu, clock))
-    passes = list(_passes(own, plan, cluster, group))
+    passes = list(_passes(own, plan, cluster, groups))
     return Work(
         seconds=sum(count * whole.duration for count, whole in passes),
         math=sum(count * whole.duration * whole.load.math for count, whole in passes) * clock / cold_clock(gpu),
@@ -79,14 +80,15 @@ def _work(context: Context, plan: Plan, cluster: Cluster, gpu: Gpu, group: tuple
     )
 
 
-def _passes(context: Context, plan: Plan, cluster: Cluster, group: tuple[int, ...]) -> Iterator[tuple[int, Compute]]:
-    """Forward and backward of each different stage, each in one piece, and how many stages there are like it."""
-    condense = condenser(cluster, "stage")
+def _passes(context: Context, plan: Plan, cluster: Cluster, groups: Groups) -> Iterator[tuple[int, Compute]]:
+    """The pieces of forward and backward of each different stage, and how many stages there are like it."""
+    condense = condenser(cluster, context.framework, "layer")
     for stage, count in Counter(stage_of_model.stages(context, plan)).items():
-        for kind, pieces in (("F", stage_of_model.forward), ("B", stage_of_model.backward)):
-            for whole in condense(kind, pieces(context, stage), group)[COMPUTE]:
-                assert isinstance(whole, Compute)
-                yield count, whole
+        for pieces in (stage_of_model.forward, stage_of_model.backward):
+            for piece in pieces(context, stage):
+                for one in condense.piece(piece.name, piece.work, groups)[COMPUTE]:
+                    assert isinstance(one, Compute)
+                    yield count, one
 
 
 def _used_pools(plan: Plan, cluster: Cluster) -> Iterator[tuple[Pool, int]]:

@@ -8,12 +8,12 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.timeline import NO_ACTION, Timeline
+from sim.timeline import KINDS, NO_ACTION, Label, Timeline
 
 WORDS = {
     "compute": "kernels",
@@ -27,15 +27,45 @@ WORDS = {
 TURNS = ("bubble", "exposed_pp", "pp")
 """Categories of rows at which the path may go over to another track."""
 
+NUM_KINDS = len(KINDS) + 1
+"""Of actions, and none."""
+
 Integers = TypeVar("Integers", int, NDArray[np.int64])
+
+
+class Span(NamedTuple):
+    """So many seconds on the path: the label, as which category they count there, and the kind (an index of KINDS) and
+    the stage of the action, NO_ACTION where there is none."""
+
+    label: int
+    category: str
+    kind: int
+    stage: int
+    seconds: float
 
 
 def critical_path(timeline: Timeline) -> tuple[tuple[str, float], ...]:
     """Seconds of the step by what they were spent on along its critical path, largest first; they sum to the step."""
     seconds: dict[str, float] = {}
-    for words, length in _Walk(timeline).back():
-        seconds[words] = seconds.get(words, 0.0) + length
+    for span in spans(timeline):
+        for words, length in words_of(timeline.labels[span.label], span):
+            seconds[words] = seconds.get(words, 0.0) + length
     return tuple(sorted(seconds.items(), key=lambda item: -item[1]))
+
+
+def spans(timeline: Timeline) -> Iterator[Span]:
+    """The path from its end to its beginning; runs of rows that waited for nothing are put together by label and
+    action. The seconds sum to the step."""
+    return _Walk(timeline).back()
+
+
+def words_of(label: Label, span: Span) -> Iterator[tuple[str, float]]:
+    """The seconds of a span by what they were spent on, in words."""
+    if span.category == "compute" and label.parts:
+        yield from ((f"{label.name}: {WORDS.get(key, key)}", span.seconds * share) for key, share in label.parts)
+    else:
+        name = label.name if span.category == "compute" else WORDS.get(span.category, span.category)
+        yield name, span.seconds
 
 
 @dataclass(frozen=True)
@@ -44,7 +74,7 @@ class _Walk:
 
     timeline: Timeline
 
-    def back(self) -> Iterator[tuple[str, float]]:
+    def back(self) -> Iterator[Span]:
         now, track = self._last()
         while (row := self._before(track, now)) is not None:
             start, category = self._start(row), self._category(row)
@@ -61,7 +91,7 @@ class _Walk:
             if message is not None:
                 row, category = message, "pp"
                 track, start = int(self.timeline.track[row]), self._start(row)
-            yield from self._spent(int(self.timeline.label[row]), category, now - start)
+            yield Span(int(self.timeline.label[row]), category, *self._kind_and_stage(row), now - start)
             now = start
             if category == "pp":
                 track = self._where_made(track, now)
@@ -77,20 +107,21 @@ class _Walk:
         turn = int(np.searchsorted(self._turns, row))
         return max(int(self._turns[turn - 1]) + 1 if turn else 0, int(self._bounds[self.timeline.track[row]]))
 
-    def _run(self, first: int, last: int, until: float) -> Iterator[tuple[str, float]]:
-        """The rows from `first` to `last`, which ends at `until`, added up by label."""
+    def _run(self, first: int, last: int, until: float) -> Iterator[Span]:
+        """The rows from `first` to `last`, which ends at `until`, added up by label and action."""
         rows = slice(first, last + 1)
         lengths = np.diff(self.timeline.start[rows], append=until)
-        seconds = np.bincount(self.timeline.label[rows], weights=lengths)
-        for label in np.flatnonzero(seconds).tolist():
-            yield from self._spent(label, self.timeline.labels[label].category, float(seconds[label]))
+        labels, (kinds, stages, _) = self.timeline.label[rows], (column[rows] for column in self._action)
+        numbers = (labels.astype(np.int64) * NUM_KINDS + kinds) * self._sizes[0] + stages
+        _, firsts, which = np.unique(numbers, return_index=True, return_inverse=True)
+        seconds = np.bincount(which, weights=lengths)
+        for index, length in zip((first + firsts).tolist(), seconds.tolist(), strict=True):
+            label = int(self.timeline.label[index])
+            yield Span(label, self.timeline.labels[label].category, *self._kind_and_stage(index), length)
 
-    def _spent(self, number: int, category: str, length: float) -> Iterator[tuple[str, float]]:
-        label = self.timeline.labels[number]
-        if category == "compute" and label.parts:
-            yield from ((f"{label.name}: {WORDS.get(key, key)}", length * share) for key, share in label.parts)
-        else:
-            yield label.name if category == "compute" else WORDS.get(category, category), length
+    def _kind_and_stage(self, row: int) -> tuple[int, int]:
+        kind, stage, _ = self._action
+        return int(kind[row]), int(stage[row])
 
     def _last(self) -> tuple[float, int]:
         ends = {track: float(self.timeline.end[self._bounds[track + 1] - 1]) for track in self._compute_track.values()}

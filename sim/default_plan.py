@@ -8,7 +8,8 @@ more of both before layers are recomputed, which costs a third of the compute.
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, replace
+from pathlib import Path
 from typing import Literal
 
 from sim.models import Transformer
@@ -20,11 +21,14 @@ from sim.plan import (
     Recompute,
     Zero,
     check,
+    cost_balanced_layers,
     divisors,
+    is_schedule_file,
     split_layers,
     tensor_problems,
-    tensor_widths,
 )
+from sim.plan.checks import SEVERAL_CHUNKS, TWO_CHUNKS
+from sim.schedules import exchange
 from topologies.document import InputError
 from topologies.hardware import Cluster
 
@@ -34,7 +38,10 @@ DEFAULT_TOKENS = 2**22  # about 4 million a step, as GPT-3 (3.2) and Llama 3 (4 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartialPlan:
-    """A plan of which only some is said. schedule 'none' is how tables of runs call 1F1B without a pipeline."""
+    """A plan of which only some is said.
+
+    schedule 'none' is how tables of runs call 1F1B without a pipeline; layers 'balanced' is `cost_balanced_layers`.
+    """
 
     tp: int | None = None
     sp: bool | None = None
@@ -53,7 +60,7 @@ class PartialPlan:
     shard: int | None = None
     recompute_layers: int | None = None
     group: int | None = None
-    layers: tuple[int, ...] | None = None
+    layers: tuple[int, ...] | Literal["balanced"] | None = None
     offload: Offload | None = None
     compression: Compression | None = None
 
@@ -64,27 +71,31 @@ class _Degrees:
     pp: int
     vpp: int
     dp: int
+    cp: int = 1
 
 
 def options(
-    partial: PartialPlan, model: Transformer, cluster: Cluster, num_gpus: int, seq_len: int
+    partial: PartialPlan, model: Transformer, cluster: Cluster, num_gpus: int, seq_len: int, default_zero: Zero = 1
 ) -> tuple[Plan, ...]:
     """The plans that the partial one allows, in the order to try them: the first that fits in memory is the default.
 
-    The least recomputation comes first, and for each the smallest model-parallel size. Every plan has passed `check`.
+    The least recomputation comes first, and for each the smallest model-parallel size. `default_zero` is what the
+    software does where there are replicas and nobody says otherwise. Every plan has passed `check`.
     Raises InputError where there is none: that of the plan tried first.
     """
     _check_gpus(cluster, num_gpus)
+    if partial.schedule is not None and is_schedule_file(partial.schedule):
+        partial = _as_in_file(partial, partial.schedule)
     recomputes = RECOMPUTES if partial.recompute is None else (partial.recompute,)
     chosen = (
         [_given(partial, model, num_gpus)]
-        if _any_degree(partial)
+        if has_degree(partial)
         else list(_grown(partial, model, cluster, num_gpus, seq_len))
     )
     possible, errors = [], []
     for recompute, degrees in itertools.product(recomputes, chosen):
         try:
-            plan = _fill(partial, degrees, recompute, seq_len)
+            plan = _fill(partial, degrees, recompute, model, seq_len, default_zero)
             check(plan, model, cluster, seq_len)
             possible.append(plan)
         except InputError as error:
@@ -92,6 +103,32 @@ def options(
     if not possible:
         raise errors[0]
     return tuple(possible)
+
+
+def without_defaults(partial: PartialPlan) -> PartialPlan:
+    """Saying a default is saying nothing: `cp: 1` gives no degree. What every plan must say stays."""
+    defaults = {field.name: field.default for field in fields(Plan) if field.default is not MISSING}
+    said = {name: None for name, default in defaults.items() if getattr(partial, name) == default}
+    return replace(partial, **said)
+
+
+def has_degree(partial: PartialPlan) -> bool:
+    """Whether any degree is said; a schedule in a file says how many ranks and chunks there are."""
+    degrees = (partial.tp, partial.cp, partial.pp, partial.vpp, partial.ep, partial.dp)
+    return any(degree is not None for degree in degrees) or is_schedule_file(partial.schedule or "")
+
+
+def _as_in_file(partial: PartialPlan, path: str) -> PartialPlan:
+    """With the ranks, chunks and microbatches that the schedule in a file has.
+
+    Raises InputError for a file that is no schedule, and where something else was said.
+    """
+    schedule = exchange.load(Path(path))
+    pp, vpp = schedule.num_ranks, len(schedule.homes) // schedule.num_ranks
+    for name, said, size in (("pp", partial.pp, pp), ("vpp", partial.vpp, vpp)):
+        if said not in (None, size):
+            raise InputError(f"{name}={said}, but the schedule in {path} has {name}={size}; use that, or leave it out")
+    return replace(partial, pp=pp, vpp=vpp)
 
 
 def undivided(model: Transformer, tp: int, num_gpus: int) -> str:
@@ -113,33 +150,37 @@ def _check_gpus(cluster: Cluster, num_gpus: int) -> None:
         raise InputError(f"gpus={num_gpus}, but {cluster.name} has {cluster.num_gpus}; use fewer, or more nodes")
 
 
-def _any_degree(partial: PartialPlan) -> bool:
-    return any(degree is not None for degree in (partial.tp, partial.pp, partial.vpp, partial.dp))
-
-
 def _given(partial: PartialPlan, model: Transformer, num_gpus: int) -> _Degrees:
     """The degrees as given, the others 1, dp filling the GPUs.
 
     Raises InputError where they do not multiply to the GPUs.
     """
-    tp, pp, vpp = _one(partial.tp), _one(partial.pp), _one(partial.vpp)
-    if min(tp, pp, vpp, _one(partial.dp)) < 1:
-        raise InputError(f"tp={tp}, pp={pp}, vpp={vpp}, dp={_one(partial.dp)}: every degree must be 1 or more")
-    for problem in tensor_problems(tp, model):
+    tp, cp, pp = _one(partial.tp), _one(partial.cp), _one(partial.pp)
+    vpp = 2 if partial.vpp is None and partial.schedule in TWO_CHUNKS else _one(partial.vpp)
+    if min(tp, cp, pp, vpp, _one(partial.dp)) < 1:
+        raise InputError(f"tp={tp}, cp={cp}, pp={pp}, vpp={vpp}, dp={_one(partial.dp)}: use 1 or more of each")
+    for problem in tensor_problems(tp, model, _expert_tp(partial)):
         raise InputError(problem)
-    return _Degrees(tp=tp, pp=pp, vpp=vpp, dp=_fill_gpus(tp, pp, partial.dp, num_gpus))
+    return _Degrees(tp=tp, cp=cp, pp=pp, vpp=vpp, dp=_fill_gpus(tp, cp, pp, partial.dp, num_gpus))
 
 
-def _fill_gpus(tp: int, pp: int, dp: int | None, num_gpus: int) -> int:
+def _expert_tp(partial: PartialPlan) -> int | None:
+    """What each expert is cut over, as `Plan.expert_tp`; None: as the layers are."""
+    return 1 if partial.etp is None and _one(partial.ep) > 1 else partial.etp
+
+
+def _fill_gpus(tp: int, cp: int, pp: int, dp: int | None, num_gpus: int) -> int:
     """The dp that fills the GPUs, which is also the one given."""
-    product = f"tp x pp = {tp} x {pp} = {tp * pp}"
-    filling, rest = divmod(num_gpus, tp * pp)
+    names, size = ("tp x pp", f"{tp} x {pp}") if cp == 1 else ("tp x cp x pp", f"{tp} x {cp} x {pp}")
+    unit = tp * cp * pp
+    product = f"{names} = {size} = {unit}"
+    filling, rest = divmod(num_gpus, unit)
     if rest:
-        more = num_gpus - rest + tp * pp
+        more = num_gpus - rest + unit
         fix = f"gpus={num_gpus - rest} or {more}" if filling else f"gpus={more}"
-        raise InputError(f"{product} does not divide gpus={num_gpus}; use tp x pp = {divisors(num_gpus)}, or {fix}")
+        raise InputError(f"{product} does not divide gpus={num_gpus}; use {names} = {divisors(num_gpus)}, or {fix}")
     if dp not in (None, filling):
-        made = tp * pp * _one(dp)
+        made = unit * _one(dp)
         raise InputError(f"{product}, times dp={dp} is {made}, but gpus={num_gpus}; use dp={filling}, or gpus={made}")
     return filling
 
@@ -162,14 +203,15 @@ def _grown(
 
 
 def _tensor_sizes(model: Transformer, cluster: Cluster, seq_len: int) -> list[int]:
-    width = math.gcd(*tensor_widths(model).values(), seq_len)
     sizes = [2**power for power in range(cluster.node.num_gpus.bit_length())]
-    return [size for size in sizes if width % size == 0]
+    return [size for size in sizes if seq_len % size == 0 and not any(tensor_problems(size, model))]
 
 
 def _num_chunks(partial: PartialPlan, model: Transformer, pp: int, dp: int) -> int:
     """The fewest chunks, at least two, that interleaving could have; one where it is not wanted or not possible."""
-    if partial.schedule not in (None, "interleaved"):
+    if partial.schedule in TWO_CHUNKS:
+        return 2
+    if partial.schedule not in (None, *SEVERAL_CHUNKS):
         return 1
     unit = _one(partial.micro_batch) * dp * pp
     if partial.global_batch is not None and (unit < 1 or partial.global_batch % unit):
@@ -178,31 +220,54 @@ def _num_chunks(partial: PartialPlan, model: Transformer, pp: int, dp: int) -> i
     return next((vpp for vpp in chunks if split_layers(model.num_layers, pp * vpp)), 1)
 
 
-def _fill(partial: PartialPlan, degrees: _Degrees, recompute: Recompute, seq_len: int) -> Plan:
-    micro_batch = _one(partial.micro_batch)
-    default = _default_batch(max(1, degrees.dp * degrees.pp), max(1, micro_batch), seq_len)
+def _fill(
+    partial: PartialPlan,
+    degrees: _Degrees,
+    recompute: Recompute,
+    model: Transformer,
+    seq_len: int,
+    default_zero: Zero,
+) -> Plan:
+    micro_batch, has_replicas = _one(partial.micro_batch), degrees.cp * degrees.dp > 1
     return Plan(
         tp=degrees.tp,
         sp=degrees.tp > 1 if partial.sp is None else partial.sp,
         pp=degrees.pp,
         vpp=degrees.vpp,
         dp=degrees.dp,
-        zero=(1 if degrees.dp > 1 else 0) if partial.zero is None else partial.zero,
+        zero=(default_zero if has_replicas else 0) if partial.zero is None else partial.zero,
         recompute=recompute,
         schedule=_schedule(partial, degrees),
         micro_batch=micro_batch,
-        global_batch=default if partial.global_batch is None else partial.global_batch,
-        cp=_one(partial.cp),
+        global_batch=_batch(partial, degrees, seq_len) if partial.global_batch is None else partial.global_batch,
+        cp=degrees.cp,
         cp_kind=partial.cp_kind or "ring",
         ep=_one(partial.ep),
         etp=partial.etp,
         shard=partial.shard,
         recompute_layers=partial.recompute_layers,
         group=partial.group,
-        layers=partial.layers,
+        layers=cost_balanced_layers(model, degrees.pp * degrees.vpp, seq_len)
+        if partial.layers == "balanced"
+        else partial.layers,
         offload=partial.offload or "none",
         compression=partial.compression or "none",
     )
+
+
+def _batch(partial: PartialPlan, degrees: _Degrees, seq_len: int) -> int:
+    """Sequences of a step: as many as a schedule in a file has microbatches for, else about 4 million tokens."""
+    micro_batch = _one(partial.micro_batch)
+    if is_schedule_file(partial.schedule or ""):
+        (*_, last) = exchange.load(Path(partial.schedule or "")).rows
+        return micro_batch * degrees.dp * (1 + max(action.microbatch for action in last))
+    return _default_batch(max(1, degrees.dp * _round(partial, degrees)), max(1, micro_batch), seq_len)
+
+
+def _round(partial: PartialPlan, degrees: _Degrees) -> int:
+    """Microbatches that fill the pipeline once: DualPipe's from both ends."""
+    twice = 2 if partial.schedule in ("dualpipe", "dualpipev") else 1
+    return partial.group or twice * degrees.pp
 
 
 def _default_batch(num_ranks: int, micro_batch: int, seq_len: int) -> int:

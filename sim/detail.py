@@ -5,17 +5,19 @@ alone first and then put in one piece. That is the same unless its collectives w
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Literal, get_args
 
-from sim.costs.collectives import COLLECTIVES
+from sim.costs.collectives import activity_of
 from sim.costs.sharing import mean_load
 from sim.engine import Engine
 from sim.folding import MAX_LOOKED_AT, is_plain, repeating
-from sim.instructions import Activity, Basis, Collective, Compute, Load, Transfer
-from sim.layers.context import Pass
-from sim.layers.stage import Piece
-from sim.lowering import Condense, as_it_is
+from sim.frameworks import Framework
+from sim.instructions import Activity, Basis, Block, Collective, Compute, Instruction, Load, Transfer
+from sim.layers.context import Pass, join
+from sim.lowering import Condense, Groups
+from sim.lowering.parts import num_launches
 from sim.plan import Plan
 from sim.program import COMPUTE, Program, Stream
 from sim.timeline import breakdown_by_rank
@@ -25,7 +27,6 @@ from topologies.hardware import Cluster, Origin
 
 Detail = Literal["kernel", "layer", "stage"]
 DETAILS: tuple[Detail, ...] = get_args(Detail)
-NAMES = {"F": "forward", "B": "backward"}
 
 
 def shares_wires(plan: Plan, cluster: Cluster) -> bool:
@@ -45,9 +46,11 @@ def shares_wires(plan: Plan, cluster: Cluster) -> bool:
         return False
     taken: dict[Wire, tuple[int, ...]] = {}
     for use in uses(part, nodes):
-        if use.kind in ("tp", "send") and any(taken.get(wire, use.ranks) != use.ranks for wire, _ in use.loads):
+        is_tp = "tp" in use.kinds
+        met = (taken.get(wire, use.ranks) != use.ranks for wire, _ in use.loads)
+        if (is_tp or use.kinds == ("send",)) and any(met):
             return True
-        taken |= {wire: use.ranks for wire, _ in use.loads if use.kind == "tp"}
+        taken |= {wire: use.ranks for wire, _ in use.loads if is_tp}
     return False
 
 
@@ -56,51 +59,87 @@ def needed(plan: Plan, cluster: Cluster) -> Detail:
     return "kernel" if shares_wires(plan, cluster) else "layer"
 
 
-def condenser(cluster: Cluster, detail: Detail) -> Condense:
+def condenser(cluster: Cluster, framework: Framework, detail: Detail) -> Condense:
     """What puts each piece of a pass into one instruction, or for stage detail all of them; at kernel detail nothing.
 
-    Equal pieces on equal groups are played once.
+    Equal pieces on equal groups are played once. Where the host takes longer to start a piece's kernels than they take,
+    the rest of its time is added to the piece.
     """
+    alone: dict[tuple[object, ...], Compute] = {}
+
+    def in_one_piece(name: str, work: Pass, groups: Groups) -> Compute:
+        key = (name, groups, *work.items())
+        if key not in alone:
+            alone[key] = _played_alone(name, work, cluster, groups)
+        return alone[key]
+
+    def kernels(name: str, work: Pass, groups: Groups) -> Pass:
+        if not _host_seconds(framework, work):
+            return work
+        return join(work, {COMPUTE: _late(framework, work, in_one_piece(name, work, groups).duration)})
+
+    def layer(name: str, work: Pass, groups: Groups) -> Pass:
+        one = in_one_piece(name, work, groups)
+        return {COMPUTE: (_merged(name, (one, *_late(framework, work, one.duration))),)}
+
+    def whole(name: str, work: Pass) -> Pass:
+        return {**work, COMPUTE: tuple(_runs_merged(name, work.get(COMPUTE, ())))}
+
     if detail == "kernel":
-        return as_it_is
-    played: dict[tuple[object, ...], Compute] = {}
-
-    def condense(kind: str, pieces: Iterable[Piece], group: Sequence[int]) -> Pass:
-        whole = []
-        for name, piece in pieces:
-            key = (name, tuple(group), *piece.items())
-            if key not in played:
-                played[key] = _played_alone(name, piece, cluster, group)
-            whole.append(played[key])
-        return {COMPUTE: (_merged(NAMES[kind], whole),) if detail == "stage" else tuple(whole)}
-
-    return condense
+        return Condense(piece=kernels, whole=lambda _, work: work)
+    return Condense(piece=layer, whole=whole if detail == "stage" else lambda _, work: work)
 
 
-def _played_alone(name: str, piece: Pass, cluster: Cluster, group: Sequence[int]) -> Compute:
-    """Play a piece on the first rank of its group, the wires to itself; where its seconds went is kept as parts."""
-    rank = group[0]
+def _host_seconds(framework: Framework, work: Pass) -> float:
+    """The host's time to start all kernels of a piece; replayed as a CUDA graph they cost it none."""
+    return 0.0 if framework.cuda_graphs else framework.launch_seconds * num_launches(work)
+
+
+def _late(framework: Framework, work: Pass, seconds: float) -> tuple[Compute, ...]:
+    """What the host takes longer than the kernels: the GPU waits for it."""
+    late = _host_seconds(framework, work) - seconds
+    return (Compute(name="kernel launches", duration=late, category="host"),) if late > 0 else ()
+
+
+def _played_alone(name: str, piece: Pass, cluster: Cluster, groups: Groups) -> Compute:
+    """Play a piece on one rank of its groups, the wires to itself; where its seconds went is kept as parts."""
+    members = dict(groups)
+    rank = groups[0][1][0] if groups else 0
+    meetings = [entry for block in piece.values() for entry in block if isinstance(entry, Collective)]
     activities: dict[tuple[Collective | Transfer, int], Activity] = {
-        (instruction, rank): COLLECTIVES[instruction.operation](cluster, group, instruction.nbytes)
-        for block in piece.values()
-        for instruction in block
-        if isinstance(instruction, Collective)
+        (meeting, rank): activity_of(cluster, members[meeting.group], meeting) for meeting in dict.fromkeys(meetings)
     }
-    streams = tuple(Stream(rank=rank, name=stream, steps=[(None, block)]) for stream, block in piece.items())
-    program = Program(streams=streams, groups={("tp", rank): (rank,)}, activities=activities, ranks_folded={rank: 1})
+    streams = tuple(Stream(rank=rank, name=stream, steps=[(None, block)]) for stream, block in piece.items() if block)
+    program = Program(
+        streams=streams,
+        groups={(axis, rank): (rank,) for axis in members},
+        activities=activities,
+        ranks_folded={rank: 1},
+    )
     timeline = Engine(cluster, steady_state=False).play(program)
-    seconds = breakdown_by_rank(timeline)[rank]
-    entries = [entry for block in piece.values() for entry in block]
-    kernels = [(entry.duration, entry.load) for entry in entries if isinstance(entry, Compute)]
-    sent = sum(activities[entry, rank].nbytes for entry in entries if isinstance(entry, Collective))
-    load = mean_load(kernels, sum(seconds.values()), sent / cluster.gpu_at(rank).memory_bandwidth)
-    return _in_one_piece(name, seconds, load, _together(entry for entry in entries if isinstance(entry, Compute)))
+    seconds = breakdown_by_rank(timeline)[rank] if streams else {}
+    kernels = [entry for block in piece.values() for entry in block if isinstance(entry, Compute)]
+    sent = sum(activities[meeting, rank].nbytes for meeting in meetings)
+    alone = [(kernel.duration, kernel.load) for kernel in kernels]
+    load = mean_load(alone, sum(seconds.values()), sent / cluster.gpu_at(rank).memory_bandwidth)
+    return _in_one_piece(name, seconds, load, _together(kernels))
+
+
+def _runs_merged(name: str, block: Block) -> Iterator[Instruction]:
+    """A block in which kernels that follow one another are one."""
+    for are_kernels, run in groupby(block, key=lambda entry: isinstance(entry, Compute)):
+        entries = list(run)
+        yield from (
+            (_merged(name, [entry for entry in entries if isinstance(entry, Compute)]),) if are_kernels else entries
+        )
 
 
 def _merged(name: str, pieces: Sequence[Compute]) -> Compute:
+    if len(pieces) == 1 and pieces[0].parts:
+        return pieces[0]
     seconds: dict[str, float] = {}
     for piece in pieces:
-        for key, part in piece.parts:
+        for key, part in piece.parts or ((piece.category, piece.duration),):
             seconds[key] = seconds.get(key, 0.0) + part
     load = mean_load([(piece.duration, piece.load) for piece in pieces], sum(seconds.values()))
     return _in_one_piece(name, seconds, load, _together(pieces))

@@ -6,7 +6,7 @@ replayed by arithmetic (see steady_state). A program that cannot go on raises De
 """
 
 import gc
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,6 +15,7 @@ from simpy import Environment, Event, Timeout
 
 from sim.costs.sharing import Hold
 from sim.flow import Flow
+from sim.instructions import Load
 from sim.network import Network
 from sim.program import Program
 from sim.schedules import Deadlock
@@ -24,7 +25,7 @@ from sim.steady_state import SteadyState
 from sim.timeline import BUBBLE, Timeline, timeline_of
 from sim.walker import COMPUTE, COMPUTE_BESIDE, END, NOTHING, RECORD, TRANSFER, WAIT, Compiler, Walker
 from topologies.fabric import capacity
-from topologies.hardware import Cluster
+from topologies.hardware import Cluster, Gpu
 
 MAX_NAMED = 8
 
@@ -55,21 +56,25 @@ class _Play:
         self._labels = compiler.labels
         self._exposed = compiler.exposed
         self._flag_names = tuple(compiler.flags)
-        self._meeting_members = tuple(members for _, _, members in compiler.meetings)
+        self._num_members = compiler.num_members
         self._network = Network(self._env, [capacity(cluster, wire) for wire in compiler.wires])
-        self._loads = tuple(compiler.loads)
         self._holds = compiler.holds
-        ranks = dict.fromkeys(walker.stream.rank for walker in self._walkers if walker.beside)
-        self._gpus = {rank: SharedGpu(self._env, cluster.gpu_at(rank)) for rank in ranks}
+        self._gpus = self._shared_gpus(cluster, tuple(compiler.loads))
         self._flags: set[int] = set()
         self._waiting: dict[int, Walker] = {}
-        self._meetings: list[list[Walker]] = [[] for _ in self._meeting_members]
+        self._meetings: list[list[Walker]] = [[] for _ in self._num_members]
         self._ready: deque[Walker] = deque()
         self._unfinished = len(self._walkers)
         self._offset = 0.0
         self._ended = 0.0
         self._steady = SteadyState(self._walkers) if steady_state else None
         self._at_marker = False
+
+    def _shared_gpus(self, cluster: Cluster, loads: tuple[Load, ...]) -> dict[int, SharedGpu]:
+        speeds: defaultdict[Gpu, dict[tuple[int, Hold], float]] = defaultdict(dict)
+        ranks = dict.fromkeys(walker.stream.rank for walker in self._walkers if walker.beside)
+        kinds = {rank: cluster.gpu_at(rank) for rank in ranks}
+        return {rank: SharedGpu(self._env, gpu, loads, speeds[gpu], self._kernel_ended) for rank, gpu in kinds.items()}
 
     def to_the_end(self) -> Timeline:
         for walker in self._walkers:
@@ -104,12 +109,16 @@ class _Play:
             code, label, seconds, target, flow = operations[pointer]
             pointer += 1
             if code == COMPUTE:
-                start = now + self._offset
-                walker.rows.append((label, walker.position, start, start + seconds))
-                walker.until = now + seconds
+                offset, position, rows, end = self._offset, walker.position, walker.rows, now
+                while code == COMPUTE:  # kernels that follow one another have one event
+                    start, end = end, end + seconds
+                    rows.append((label, position, start + offset, end + offset))
+                    code, label, seconds, target, flow = operations[pointer]
+                    pointer += 1
+                walker.until = end
                 walker.wire_label = NOTHING
-                walker.pointer = pointer
-                Timeout(self._env, seconds).callbacks.append(walker.wake)
+                walker.pointer = pointer - 1
+                Timeout(self._env, end - now).callbacks.append(walker.wake)
                 return
             if code == WAIT:
                 flag = target + key
@@ -142,19 +151,20 @@ class _Play:
                     self._network.start(flow, walker.arrive)
                 elif code == COMPUTE_BESIDE:
                     walker.wire_label = NOTHING
-                    self._gpus[walker.stream.rank].start(walker, seconds, self._loads[target])
+                    self._gpus[walker.stream.rank].start(walker)
                 else:
                     self._meet(walker, label, target, flow, now)
                 return
 
     def _finish(self, walker: Walker, event: Event) -> None:
         """A kernel ends that may have been slowed; unless that was its end before its speed changed."""
-        if event is not walker.event:
-            return
-        label, now, offset = walker.operations[walker.pointer - 1][1], self._env.now, self._offset
-        walker.rows.append((label, walker.position, walker.since + offset, now + offset))
-        self._gpus[walker.stream.rank].end(walker)
-        self._go_on(walker)
+        if event is walker.event:
+            self._gpus[walker.stream.rank].finish(walker)
+            self._go_on(walker)
+
+    def _kernel_ended(self, walker: Walker, end: float) -> None:
+        label, offset = walker.operations[walker.pointer - 1][1], self._offset
+        walker.rows.append((label, walker.position, walker.since + offset, end + offset))
 
     def _set(self, flag: int, wire_since: float, wire_label: int, now: float) -> None:
         waiter = self._waiting.pop(flag, None)
@@ -187,7 +197,7 @@ class _Play:
         walker.since = now
         members = self._meetings[meeting]
         members.append(walker)
-        is_last = len(members) == len(self._meeting_members[meeting])
+        is_last = len(members) == self._num_members[meeting]
         for member in members if is_last else (walker,):
             if member.beside:
                 self._hold(member, meeting, flows=is_last)
@@ -196,10 +206,13 @@ class _Play:
             self._network.start(flow, lambda: self._part(members, label, now))
 
     def _part(self, members: list[Walker], label: int, start: float) -> None:
-        """The collective is done: all members go on."""
+        """The collective is done: all members go on. Who waits for it waits for the bytes of those just before it too,
+        which kept its stream busy."""
         now, offset = self._env.now, self._offset
         for walker in members:
-            walker.wire_since, walker.wire_label = start, self._exposed[label]
+            if start > walker.until or walker.wire_label == NOTHING:
+                walker.wire_since = start
+            walker.wire_label, walker.until = self._exposed[label], now
             if walker.beside:
                 self._gpus[walker.stream.rank].release(walker.index)
             if walker.keeps_stalls and start > walker.since:

@@ -10,12 +10,14 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import product
 from math import lcm
 
 from sim.costs.collectives.chain import Load
-from sim.instructions import Activity
-from sim.plan import Plan, rank
-from sim.traffic import Use, uses
+from sim.instructions import Activity, Pattern
+from sim.plan import Plan, spans
+from sim.traffic import Use, is_exchanged, uses
+from sim.variation import Slowness, alike_places
 from topologies.fabric import Wire, capacity, leaves_bind
 from topologies.hardware import Cluster
 
@@ -23,27 +25,46 @@ MAX_LOOKED_AT = 40_000
 """GPUs. Looking takes about 0.2 ms each; of more, where they do not repeat, too many differ to be played anyway."""
 DIGITS = 9
 
-Key = tuple[str | int, int, float]
-"""The axis of a group, or the rank that a message goes to; the rank that meets or sends; the activity's `crossing`."""
+Key = tuple[str | int, int, Pattern]
+"""The axis of a group, or the rank that a message goes to; the rank that meets or sends; a pattern of the activity."""
+Shares = Mapping[Key, tuple[Load, ...]]
+Sizes = tuple[int, int, int]
+"""How many tp ranks, cp ranks and dp ranks of each pipeline rank are told apart: one of each, or all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folding:
     """The ranks that are played, and for how many each stands.
 
-    `shares` says for each group or message of a played rank, together with those that it stands for, what it puts onto
-    the wires that are played, for each byte of its own busiest wire; None where every wire belongs to one GPU,
-    and those of the first rank of each pipeline rank are played.
+    `places` says for each place of a pipeline rank which place is played in its stead. `shares` says for each group or
+    message of a played rank, together with those that it stands for, what it puts onto the wires that are played, for
+    each byte of a pattern; None where every wire belongs to one GPU, and those of the played ranks are played.
     """
 
     ranks: tuple[int, ...]
-    ranks_folded: int
-    shares: Mapping[Key, tuple[Load, ...]] | None = field(default_factory=dict, hash=False)
+    ranks_folded: Mapping[int, int] = field(hash=False)
+    places: tuple[int, ...] = field(repr=False)
+    shares: Shares | None = field(default_factory=dict, hash=False)
+
+    def stand_in(self, rank: int) -> int:
+        """The rank that is played in the stead of any."""
+        place = rank % len(self.places)
+        return rank - place + self.places[place]
+
+    def stand_ins(self, group: Sequence[int]) -> tuple[int, ...]:
+        """The played ranks of a group."""
+        return tuple(sorted({self.stand_in(rank) for rank in group}))
 
 
 def unfolded(plan: Plan) -> Folding:
     """Every rank for itself."""
-    return Folding(ranks=tuple(range(plan.num_gpus)), ranks_folded=1)
+    return _folding(plan, tuple(range(plan.stride)), {})
+
+
+def _folding(plan: Plan, places: tuple[int, ...], shares: Shares | None) -> Folding:
+    folded = Counter(places)
+    counts = {stage * plan.stride + place: folded[place] for stage in range(plan.pp) for place in sorted(folded)}
+    return Folding(ranks=tuple(counts), ranks_folded=counts, places=places, shares=shares)
 
 
 def seen_by(folding: Folding, activity: Activity, what: str | int, rank: int) -> Activity:
@@ -52,61 +73,117 @@ def seen_by(folding: Folding, activity: Activity, what: str | int, rank: int) ->
     `what` is the axis of its group, or the rank that a message goes to.
     """
     if folding.shares is None:
-        loads = tuple(load for load in activity.loads if load[0].number % folding.ranks_folded == 0)
-        return replace(activity, loads=loads)
-    shares = folding.shares.get((what, rank, activity.crossing))
-    if shares is None:
+        own = {wire._replace(number=folding.stand_in(wire.number)): nbytes for wire, nbytes in activity.loads}
+        return replace(activity, loads=tuple(own.items()))
+    if not folding.shares:
         return activity
-    loads = tuple((wire, share * activity.nbytes) for wire, share in shares)
-    return replace(activity, loads=loads, nbytes_of_one=activity.nbytes)
+    loads: defaultdict[Wire, float] = defaultdict(float)
+    for pattern, nbytes in activity.patterns:
+        for wire, share in folding.shares[what, rank, pattern]:
+            loads[wire] += share * nbytes
+    return replace(activity, loads=tuple(loads.items()), nbytes_of_one=activity.nbytes)
+
+
+def fold(plan: Plan, cluster: Cluster, slowness: Slowness | None = None) -> Folding:
+    """Fold what is alike of tp, cp and dp; the pipeline ranks differ by what they run.
+
+    `slowness` tells ranks apart; None where all are equally fast.
+    """
+    return _fold(plan, cluster) if slowness is None else _fold_unequal(plan, cluster, slowness)
 
 
 @lru_cache(maxsize=8)
-def fold(plan: Plan, cluster: Cluster) -> Folding:
-    """Fold tp where all tp ranks are alike, dp where all replicas are; the pipeline ranks differ by what they run."""
+def _fold(plan: Plan, cluster: Cluster) -> Folding:
     if is_plain(plan, cluster):
-        return Folding(ranks=_ranks(plan, 1, 1), ranks_folded=plan.tp * plan.dp, shares=None)
-    played = {(1, 1), (1, plan.dp), (plan.tp, 1)} - {(plan.tp, plan.dp)}
-    for tp, dp in sorted(played, key=lambda sizes: sizes[0] * sizes[1]):
-        shares = _shares_of_alike(plan, cluster, tp, dp)
+        return _folding(plan, (0,) * plan.stride, None)
+    for sizes in _candidates(plan):
+        shares = _shares_of_alike(plan, cluster, sizes)
         if shares is not None:
-            ranks = _ranks(plan, tp, dp)
-            return Folding(ranks=ranks, ranks_folded=plan.num_gpus // len(ranks), shares=shares)
+            return _folding(plan, _places(plan, sizes), shares)
+    return unfolded(plan)
+
+
+def _fold_unequal(plan: Plan, cluster: Cluster, slowness: Slowness) -> Folding:
+    """Where ranks are not equally fast: unfold those that differ, and those that meet them and not others."""
+    places = alike_places(plan, slowness)
+    if is_plain(plan, cluster):
+        return _folding(plan, places, None)
+    for sizes in _candidates(plan):
+        own = _places(plan, sizes)
+        if all(places[place] == places[other] for place, other in enumerate(own)):
+            shares = _shares_of_alike(plan, cluster, sizes)
+            if shares is not None:
+                return _folding(plan, own, shares)
     return unfolded(plan)
 
 
 def is_plain(plan: Plan, cluster: Cluster) -> bool:
-    """Whether every wire belongs to one GPU, and every pipeline rank fills nodes with tp groups that lie alike.
+    """Whether every wire belongs to one GPU, and every pipeline rank fills nodes with groups that lie alike.
 
     Then nothing tells the ranks of a pipeline rank apart, and there is no need to look: the case of most large runs.
     """
     node = cluster.node
     private = node.layout == "nvswitch" and node.num_nics >= node.num_gpus and not leaves_bind(cluster)
-    alike = plan.tp * plan.dp % node.num_gpus == 0 and (node.num_gpus % plan.tp == 0 or plan.tp % node.num_gpus == 0)
-    uneven = cluster.is_mixed or cluster.network.wiring == "torus" or cluster.degraded
-    return private and alike and not uneven
+    uneven = cluster.is_mixed or cluster.network.wiring == "torus" or cluster.degraded_wires
+    return private and plan.stride % node.num_gpus == 0 and not uneven and _lie_alike(plan, node.num_gpus)
 
 
-def _ranks(plan: Plan, tp: int, dp: int) -> tuple[int, ...]:
-    """The first `tp` tp ranks of the first `dp` replicas."""
-    return tuple(rank(plan, t, d, p) for p in range(plan.pp) for d in range(dp) for t in range(tp))
+def _lie_alike(plan: Plan, gpus: int) -> bool:
+    """Whether each node of so many GPUs holds whole groups, or as many members of each group that it holds any of. A
+    ring is in one node or has one member in each: else some of them send by NVLink and some by their NIC."""
+    held = [_held(gpus, step, count) for step, count in spans(plan).values() if count > 1]
+    ring = _held(gpus, plan.tp, plan.cp) if plan.cp_kind == "ring" else 1
+    return all(held) and ring in (1, plan.cp)
+
+
+def _held(gpus: int, step: int, count: int) -> int:
+    """Members of a group in each node, where they are as many in each; else 0. Groups of `count` ranks, `step` apart,
+    lie one behind the other."""
+    if gpus % (step * count) == 0:
+        return count
+    if gpus % step == 0 and step * count % gpus == 0:
+        return gpus // step
+    return 1 if step % gpus == 0 else 0
+
+
+def _candidates(plan: Plan) -> list[Sizes]:
+    """What could be told apart, the least first."""
+    sizes = {*product((1, plan.tp), (1, plan.cp), (1, plan.dp))} - {(plan.tp, plan.cp, plan.dp)}
+    return sorted(sizes, key=lambda each: (each[0] * each[1] * each[2], each))
+
+
+def _places(plan: Plan, sizes: Sizes) -> tuple[int, ...]:
+    """For each place of a pipeline rank, the first that is told apart from it in nothing."""
+    return tuple(_place(plan, place, sizes) for place in range(plan.stride))
+
+
+def _place(plan: Plan, place: int, sizes: Sizes) -> int:
+    tp, cp, dp = sizes
+    t = place % plan.tp if tp > 1 else 0
+    c = place // plan.tp % plan.cp if cp > 1 else 0
+    d = place // (plan.tp * plan.cp) if dp > 1 else 0
+    return t + plan.tp * (c + plan.cp * d)
 
 
 def repeating(plan: Plan, cluster: Cluster) -> tuple[Plan, Cluster]:
     """Fewer replicas on fewer nodes that speak for all.
 
-    Where every pipeline rank fills whole nodes (or leaves) that each hold the same tp groups, moving all replicas on by
+    Where every pipeline rank fills whole nodes (or leaves) that each hold the same groups, moving all replicas on by
     one such tile changes nothing. Of equal tiles three are as good as many: a chain loads its wires alike on any number
     of nodes but two.
     """
-    stage = plan.tp * plan.dp
-    tile = lcm(plan.tp, *(_gpus_below(cluster, pool.node.num_gpus) for pool in cluster.pools))
-    uneven = stage % tile or any(pool.num_gpus % stage for pool in cluster.pools[:-1])
-    if uneven or stage <= 3 * tile or not _nodes_repeat(cluster):
+    sharing = plan.num_sharing if plan.num_sharing < plan.num_replicas else 1
+    groups = plan.tp * plan.cp, plan.expert_tp * plan.ep, plan.tp * sharing
+    tile = lcm(*groups, *(_gpus_below(cluster, pool.node.num_gpus) for pool in cluster.pools))
+    uneven = plan.stride % tile or any(pool.num_gpus % plan.stride for pool in cluster.pools[:-1])
+    if uneven or plan.stride <= 3 * tile or not _nodes_repeat(cluster) or is_exchanged(plan, ["dp"]):
         return plan, cluster
-    dp = 3 * tile // plan.tp
+    dp = 3 * tile // (plan.tp * plan.cp)
     pools = tuple(replace(pool, num_nodes=pool.num_nodes * dp // plan.dp) for pool in cluster.pools[:-1])
-    return replace(plan, dp=dp), replace(cluster, pools=(*pools, cluster.pools[-1]))
+    batch = plan.num_microbatches * plan.micro_batch * dp
+    shard = plan.shard if sharing > 1 else None
+    part = replace(plan, dp=dp, global_batch=batch, shard=shard)
+    return part, replace(cluster, pools=(*pools, cluster.pools[-1]))
 
 
 def _gpus_below(cluster: Cluster, gpus_per_node: int) -> int:
@@ -119,39 +196,40 @@ def _nodes_repeat(cluster: Cluster) -> bool:
     messages are hashed to or by a degraded wire."""
     network = cluster.network
     one_leaf_binds = leaves_bind(cluster) and not network.nodes_per_leaf
-    return not (network.wiring == "torus" or one_leaf_binds or network.ecmp or cluster.degraded)
+    return not (network.wiring == "torus" or one_leaf_binds or network.ecmp or cluster.degraded_wires)
 
 
-def _shares_of_alike(plan: Plan, cluster: Cluster, tp: int, dp: int) -> dict[Key, tuple[Load, ...]] | None:
-    """What `Folding.shares` says if only `tp` tp ranks and `dp` replicas are played; None where that is not all."""
-    part, nodes = repeating(plan, cluster) if dp == 1 else (plan, cluster)
+def _shares_of_alike(plan: Plan, cluster: Cluster, sizes: Sizes) -> Shares | None:
+    """What `Folding.shares` says if only these are told apart; None where that is not all."""
+    part, nodes = repeating(plan, cluster) if sizes[2] == 1 else (plan, cluster)
     if part.num_gpus > MAX_LOOKED_AT:
         return None
-    kinds = [(use, _kind(use, part, tp, dp)) for use in uses(part, nodes)]
+    kinds = [(use, _kind(use, part, sizes)) for use in uses(part, nodes)]
     carried: defaultdict[Wire, defaultdict[Hashable, float]] = defaultdict(lambda: defaultdict(float))
     for use, kind in kinds:
         for wire, share in use.loads:
             carried[wire][kind] += share
     stands_for = _classes(nodes, carried)
-    if not _is_equitable(kinds, stands_for):
+    if not _is_equitable(kinds, stands_for, part, sizes):
         return None
-    first = {kind: use for use, kind in reversed(kinds) if use.loads}
-    played = frozenset(_ranks(part, tp, dp))
+    first = {kind: use for use, kind in reversed(kinds)}
     shares: dict[Key, tuple[Load, ...]] = {}
     for kind, use in first.items():
-        busiest = max(share for _, share in use.loads)
         wires = dict.fromkeys(stands_for[wire] for wire, _ in use.loads)
-        loads = tuple((_moved_wire(wire, part, plan), carried[wire][kind] / busiest) for wire in wires)
-        shares |= {_moved_key(key, part, plan): loads for key in _keys(use) if key[1] in played}
+        loads = tuple((_moved_wire(wire, part, plan), carried[wire][kind]) for wire in wires)
+        shares |= {_moved_key(key, part, plan): loads for key in _keys(use) if _stand_in(key[1], part, sizes) == key[1]}
     return shares
 
 
-def _kind(use: Use, plan: Plan, tp: int, dp: int) -> Hashable:
-    """What all uses have in common that are to be alike: the pipeline ranks at both ends, and what is not folded."""
+def _stand_in(rank: int, plan: Plan, sizes: Sizes) -> int:
+    place = rank % plan.stride
+    return rank - place + _place(plan, place, sizes)
+
+
+def _kind(use: Use, plan: Plan, sizes: Sizes) -> Hashable:
+    """What all uses have in common that are to be alike: the axes, the pattern, and what ranks are at both ends."""
     first, last = use.ranks[0], use.ranks[-1]
-    stage = plan.tp * plan.dp
-    place = first % plan.tp if tp > 1 else 0, first // plan.tp % plan.dp if dp > 1 else 0
-    return use.kind, use.crossing, first // stage, last // stage, place
+    return use.kinds, use.pattern, _stand_in(first, plan, sizes), last // plan.stride
 
 
 def _classes(cluster: Cluster, carried: Mapping[Wire, Mapping[Hashable, float]]) -> dict[Wire, Wire]:
@@ -165,27 +243,35 @@ def _classes(cluster: Cluster, carried: Mapping[Wire, Mapping[Hashable, float]])
     return found
 
 
-def _is_equitable(kinds: Sequence[tuple[Use, Hashable]], stands_for: Mapping[Wire, Wire]) -> bool:
-    """Whether all uses of a kind start alike and put as much onto as many wires of each class."""
+def _is_equitable(
+    kinds: Sequence[tuple[Use, Hashable]], stands_for: Mapping[Wire, Wire], plan: Plan, sizes: Sizes
+) -> bool:
+    """Whether all uses of a kind start alike, put as much onto as many wires of each class, and join as many ranks of
+    each kind; and whether all ranks of a kind join in the same kinds of use."""
     profiles: dict[Hashable, Hashable] = {}
+    joined: defaultdict[int, list[Hashable]] = defaultdict(list)
+    stand_ins = {rank: _stand_in(rank, plan, sizes) for rank in range(plan.num_gpus)}
     for use, kind in kinds:
         spread = Counter((stands_for[wire], round(share, DIGITS)) for wire, share in use.loads)
-        profile = use.facts, frozenset(spread.items())
+        ranks = Counter(map(stand_ins.__getitem__, use.ranks))
+        profile = use.facts, frozenset(spread.items()), frozenset(ranks.items())
         if profiles.setdefault(kind, profile) != profile:
             return False
-    return True
+        for rank in use.ranks:
+            joined[rank].append(kind)
+    return all(Counter(found) == Counter(joined[stand_ins[rank]]) for rank, found in joined.items())
 
 
 def _keys(use: Use) -> tuple[Key, ...]:
     """The names under which lowering asks for a use."""
-    if use.kind == "send":
-        return ((use.ranks[1], use.ranks[0], use.crossing),)
-    return tuple((use.kind, member, use.crossing) for member in use.ranks)
+    if use.kinds == ("send",):
+        return ((use.ranks[1], use.ranks[0], use.pattern),)
+    return tuple((axis, member, use.pattern) for axis in use.kinds for member in use.ranks)
 
 
 def _moved_key(key: Key, part: Plan, plan: Plan) -> Key:
-    what, member, crossing = key
-    return what if isinstance(what, str) else _moved(what, part, plan), _moved(member, part, plan), crossing
+    what, member, pattern = key
+    return what if isinstance(what, str) else _moved(what, part, plan), _moved(member, part, plan), pattern
 
 
 def _moved_wire(wire: Wire, part: Plan, plan: Plan) -> Wire:
@@ -195,5 +281,5 @@ def _moved_wire(wire: Wire, part: Plan, plan: Plan) -> Wire:
 
 def _moved(gpu: int, part: Plan, plan: Plan) -> int:
     """A GPU of the part in the whole: at the same place of the same pipeline rank."""
-    stage, place = divmod(gpu, part.tp * part.dp)
-    return stage * plan.tp * plan.dp + place
+    stage, place = divmod(gpu, part.stride)
+    return stage * plan.stride + place

@@ -65,12 +65,17 @@ class Compute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """What each GPU sends to experts: so many tokens of `hidden` values, each to `topk` of `num_experts` experts."""
+    """What each GPU sends to experts: so many tokens of `hidden` values, each to `topk` of `num_experts` experts, on the
+    way there in fp8 with its scales or in bf16 as on the way back. A token goes to `top_groups` of `num_groups` groups
+    of experts."""
 
     num_tokens: float
     hidden: int
     topk: int
     num_experts: int
+    in_fp8: bool = True
+    num_groups: int = 1
+    top_groups: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +120,18 @@ Instruction = Compute | Collective | Transfer | Record | Wait
 Block = tuple[Instruction, ...]
 
 
+Pattern = float | Literal["message", "exchange", "inside", "pxn", "direct", "aligned"]
+"""How bytes of a group lie on the wires: a chain of which so many leave each node; one message, or one of each member
+to the next; from each to each inside nodes, or between them in one of three ways (sim/costs/collectives/exchange.py)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
     """What a message or collective does to the wires: `latency` seconds first, then bytes over all wires at once.
 
     Where it stands for several equal ones, `loads` are those of all, `nbytes_of_one` is the `nbytes` of one, and
-    `seconds_of_one` what one would take with its wires to itself. Of the bytes of a collective's chain `crossing` go
-    between nodes: by it its loads are known from others of its group.
+    `seconds_of_one` what one would take with its wires to itself. Its loads are made of `patterns`: ways in which a
+    group's bytes lie on the wires, and how many bytes go so.
 
     `ceiling` is how fast it can go at most, in bytes per second of `nbytes`, however idle the wires are (a protocol,
     too few channels). While it runs, waiting for the last member included, its kernel holds `num_sms` SMs of each.
@@ -131,7 +141,7 @@ class Activity:
     loads: tuple[tuple[Wire, float], ...]
     nbytes_of_one: float | None = None
     seconds_of_one: float | None = None
-    crossing: float = 1.0
+    patterns: tuple[tuple[Pattern, float], ...] = ()
     ceiling: float = float("inf")
     num_sms: int = 0
 

@@ -4,7 +4,7 @@ Steps of a stream that do the same for another microbatch share one block; the a
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sim.instructions import Activity, Block, Collective, Transfer
 from sim.schedules import Action
@@ -34,13 +34,15 @@ class Program:
     """All streams, and what they need to be played.
 
     `groups[name, rank]` lists the ranks of that rank's group which are in the program; `activities` holds for each
-    collective and transfer of a rank what it does to the wires; `ranks_folded[rank]` is how many it stands for.
+    collective and transfer of a rank what it does to the wires; `ranks_folded[rank]` is how many it stands for;
+    `slowness[rank]` how many times as long its kernels take as they say, where that is not once.
     """
 
     streams: tuple[Stream, ...]
     groups: Mapping[tuple[str, int], tuple[int, ...]]
     activities: Mapping[tuple[Collective | Transfer, int], Activity]
     ranks_folded: Mapping[int, int]
+    slowness: Mapping[int, float] = field(default_factory=dict)
 
 
 def different_blocks(streams: Iterable[Stream]) -> Iterator[tuple[int, Block]]:

@@ -242,4 +242,5 @@ def _letter(timeline: Timeline, row: np.int64, at: np.float64) -> str:
     category = timeline.labels[timeline.label[row]].category
     if category == "compute" and timeline.kind[row] != NO_ACTION:
         return KINDS[timeline.kind[row]]
-    return {"bubble": ".", "optimizer": "O", "exposed_pp": "p", "exposed_tp": "t", "exposed_dp": "d"}.get(category, "x")
+    letters = {"bubble": ".", "optimizer": "O", "host": "h"} | {f"exposed_{axis}p": axis for axis in "tcped"}
+    return letters.get(category, "x")

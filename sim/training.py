@@ -3,28 +3,30 @@
 The plan is the first that fits in memory; the timeline's breakdown, rates and memory make the report.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from sim import limits, price
 from sim import timeline as timelines
 from sim.clock import clocked, mean_clock, mean_power
+from sim.costs.gemm import peak_flops
 from sim.critical_path import critical_path
-from sim.default_plan import PartialPlan, options, undivided
+from sim.default_plan import PartialPlan, has_degree, options, undivided
 from sim.detail import Detail, condenser, needed, shares_wires
 from sim.engine import Engine
 from sim.folding import fold, unfolded
 from sim.frameworks import Framework
 from sim.layers.context import Context
 from sim.lowering import lower
-from sim.memory import ALLOCATOR_RESERVE, MemoryUse, memory_use
+from sim.memory import MemoryOverTime, MemoryUse, memory_over_time, memory_use, out_of_memory, room
 from sim.models import Transformer
 from sim.models.flops import hardware_flops, model_flops
-from sim.models.transformer import Moe
-from sim.plan import Plan, check
+from sim.plan import Plan, check, split_note, stage_layers
 from sim.scenario import Scenario, command, described, with_plan
 from sim.timeline import Timeline
+from sim.traffic import has_user_buffers
 from sim.uncertainty import borrowed, interval, origins
+from sim.variation import slowness
 from sim.workload import PRECISIONS, TrainingRun, TrainingStep
 from topologies.document import Infeasible, InputError
 from topologies.hardware import Cluster
@@ -50,6 +52,7 @@ class TrainingReport:
     critical_path: tuple[tuple[str, float], ...]
     timeline: Timeline
     notes: tuple[str, ...]
+    memory_over_time: tuple[MemoryOverTime, ...]
 
     @property
     def fits(self) -> bool:
@@ -79,9 +82,11 @@ def run_scenario(scenario: Scenario, *, detail: Detail | None = None) -> Trainin
     model, cluster, step, framework = scenario.model, scenario.cluster, scenario.step, scenario.framework
     plan = _chosen(scenario)
     if detail is None:
-        detail = limits.finest(plan, model, cluster, needed(plan, cluster))
-    limits.check_play(plan, model, cluster, detail)
-    timeline = simulate_training(model, cluster, plan, step, framework, detail=detail)
+        detail = limits.finest(plan, model, cluster, needed(plan, cluster), jitter=scenario.jitter, seed=scenario.seed)
+    limits.check_play(plan, model, cluster, detail, jitter=scenario.jitter, seed=scenario.seed)
+    timeline = simulate_training(
+        model, cluster, plan, step, framework, detail=detail, jitter=scenario.jitter, seed=scenario.seed
+    )
     said = with_plan(scenario, plan)
     return summarize(
         timeline,
@@ -104,14 +109,14 @@ def choose_plan(
     Where degrees were given and nothing fits, the plan that needs least, so that the report can say by how much.
     Raises InputError for an impossible plan, Infeasible where a rule may choose freely and nothing fits.
     """
-    plans = options(partial, model, cluster, num_gpus, step.seq_len)
-    given = any(degree is not None for degree in (partial.tp, partial.pp, partial.vpp, partial.dp))
+    plans = options(partial, model, cluster, num_gpus, step.seq_len, framework.zero)
+    given = has_degree(partial)
     if given and len(plans) == 1:
         return plans[0]
     needs = {}
     short = [plan for plan in plans if not limits.is_long_schedule(plan)]
     for plan in short:
-        uses = memory_use(_context(model, cluster, plan, step, framework), plan)
+        uses = memory_use(context_of(model, cluster, plan, step, framework), plan)
         if not _overfull(uses, cluster, plan):
             return plan
         needs[plan] = max(use.reserved for use in uses)
@@ -125,10 +130,10 @@ def choose_plan(
 
 def _nothing_fits(least: Plan, need: float, num_plans: int, model: Transformer, cluster: Cluster, num_gpus: int) -> str:
     closest = f"the smallest, tp={least.tp} pp={least.pp} dp={least.dp} recompute={least.recompute}"
-    room = f"{need / GIB:.1f} GiB of {min(_room(cluster, least)) / GIB:.1f} GiB on a rank"
+    needs = f"{need / GIB:.1f} GiB of {min(room(cluster, least)) / GIB:.1f} GiB on a rank"
     tried = f"none of {num_plans} plans of {model.name} on {num_gpus} GPUs of {cluster.name} fits"
     why = undivided(model, least.tp, num_gpus)
-    return f"{tried}: {closest}, needs {room}; {why}use more GPUs, a shorter sequence, or a smaller micro-batch"
+    return f"{tried}: {closest}, needs {needs}; {why}use more GPUs, a shorter sequence, or a smaller micro-batch"
 
 
 def simulate_training(
@@ -141,17 +146,23 @@ def simulate_training(
     detail: Detail = "layer",
     folded: bool = True,
     steady_state: bool = True,
+    jitter: float = 0.0,
+    seed: int = 0,
 ) -> Timeline:
     """Play one training step.
 
     `folded` plays one of several equal ranks, `steady_state` skips what repeats; neither changes the result by more
-    than 1e-9 of it. Raises InputError for an impossible plan.
+    than 1e-9 of it. `jitter` gives each GPU a speed of its own, see `sim.variation`. Raises InputError for an
+    impossible plan.
     """
     check(plan, model, cluster, step.seq_len)
-    context = _context(model, cluster, plan, step, framework)
-    folding = fold(plan, cluster) if folded else unfolded(plan)
+    context = context_of(model, cluster, plan, step, framework)
+    slow = slowness(plan, cluster, jitter=jitter, seed=seed, spread=framework.gpu_spread, together=detail != "kernel")
+    folding = fold(plan, cluster, slow) if folded else unfolded(plan)
     at_clock = clocked(context, plan, cluster)
-    program = lower(context, plan, at_clock, folding, condenser(at_clock, detail))
+    program = lower(context, plan, at_clock, folding, condenser(at_clock, framework, detail))
+    if slow is not None:
+        program = replace(program, slowness={rank: slow[rank] for rank in folding.ranks})
     return Engine(at_clock, steady_state=steady_state).play(program)
 
 
@@ -169,8 +180,8 @@ def summarize(
 ) -> TrainingReport:
     """What a played step comes to, with the memory and the money that it needs; the last two are what it was told."""
     bill = price.bill(timeline.duration, plan.global_batch * step.seq_len, run, cluster, plan.num_gpus)
-    context = _context(model, cluster, plan, step, framework)
-    uses = memory_use(context, plan)
+    context = context_of(model, cluster, plan, step, framework)
+    uses, over_time = memory_use(context, plan), memory_over_time(context, plan, timeline)
     shares = timelines.breakdown(timeline)
     clock = mean_clock(context, plan, cluster)
     power = mean_power(context, plan, cluster, timeline.duration, shares["optimizer"] * timeline.duration)
@@ -194,12 +205,14 @@ def summarize(
             **bill.result,
         },
         memory=tuple(use.by_holding() for use in uses),
-        memory_capacity_gib=tuple(room / GIB for room in _room(cluster, plan)),
+        memory_capacity_gib=tuple(nbytes / GIB for nbytes in room(cluster, plan)),
         rank_busy=_busy_by_pipeline_rank(timeline, plan),
         critical_path=critical_path(timeline),
         timeline=timeline,
+        memory_over_time=over_time,
         notes=(
-            *_notes(uses, model.moe, cluster, plan, framework),
+            *out_of_memory(context, plan, cluster, over_time),
+            *_notes(model, cluster, plan, step, framework),
             *borrowed(timeline, cluster),
             f"The GPUs draw {power:.0f} W on average and keep {clock:.0%} of their boost clock.".replace("%", " %"),
             *bill.notes,
@@ -207,22 +220,32 @@ def summarize(
     )
 
 
-def _context(model: Transformer, cluster: Cluster, plan: Plan, step: TrainingStep, framework: Framework) -> Context:
+def context_of(model: Transformer, cluster: Cluster, plan: Plan, step: TrainingStep, framework: Framework) -> Context:
+    """What the layers of the plan know of themselves.
+
+    Raises InputError where a GPU cannot multiply in the step's precision.
+    """
     for gpu in cluster.gpus_between(0, plan.num_gpus - 1):
-        if step.precision not in gpu.peak_flops:
-            usable = [precision for precision in PRECISIONS if precision in gpu.peak_flops]
-            fix = f"use {usable[0]}" if usable else "training in what it has is not supported yet"
+        if not peak_flops(gpu, step.precision):
+            usable = [precision for precision in PRECISIONS if peak_flops(gpu, precision)]
+            fix = f"use {' or '.join(usable)}" if usable else "training in what it has is not supported"
             raise InputError(f"{gpu.name} has no {step.precision}; {fix}")
+    overlaps = framework.overlap_tp and has_user_buffers(plan, cluster)
     return Context(
         model=model,
         gpu=cluster.gpu,
-        framework=framework,
+        framework=replace(framework, overlap_tp=overlaps),
         tp=plan.tp,
         sp=plan.sp,
         recompute=plan.recompute,
         micro_batch=plan.micro_batch,
         seq_len=step.seq_len,
         precision=step.precision,
+        cp=plan.cp,
+        cp_kind=plan.cp_kind,
+        ep=plan.ep,
+        etp=plan.expert_tp,
+        experts=step.experts,
     )
 
 
@@ -233,7 +256,8 @@ def _rates(duration: float, model: Transformer, cluster: Cluster, plan: Plan, st
     peak = _mean_peak(cluster, plan, step)
     useful = model_flops(model, plan.global_batch, step.seq_len) * per_gpu
     causal = model_flops(model, plan.global_batch, step.seq_len, causal=True) * per_gpu
-    executed = hardware_flops(model, plan.global_batch, step.seq_len, plan.recompute) * per_gpu
+    again = _share_recomputed(plan, model)
+    executed = hardware_flops(model, plan.global_batch, step.seq_len, plan.recompute, recomputed=again) * per_gpu
     return {
         "step_time_s": duration,
         "tokens_per_s": tokens / duration,
@@ -246,24 +270,25 @@ def _rates(duration: float, model: Transformer, cluster: Cluster, plan: Plan, st
     }
 
 
+def _share_recomputed(plan: Plan, model: Transformer) -> float:
+    """Layers that are recomputed, of all."""
+    if plan.recompute_layers is None:
+        return 1.0
+    sizes = stage_layers(plan, model.num_layers)
+    return sum(min(size, plan.recompute_layers) for size in sizes) / model.num_layers
+
+
 def _mean_peak(cluster: Cluster, plan: Plan, step: TrainingStep) -> float:
     """Dense FLOP/s of a GPU in the step's precision, the mean over the GPUs used."""
     if not cluster.is_mixed:
-        return cluster.gpu.peak_flops[step.precision]
-    return sum(cluster.gpu_at(rank).peak_flops[step.precision] for rank in range(plan.num_gpus)) / plan.num_gpus
-
-
-def _room(cluster: Cluster, plan: Plan) -> list[float]:
-    """Bytes of memory for each pipeline rank: those of the smallest GPU that it stands on."""
-    stage = plan.tp * plan.dp
-    ranks = (cluster.gpus_between(first, first + stage - 1) for first in range(0, plan.num_gpus, stage))
-    return [min(gpu.memory_nbytes for gpu in gpus) for gpus in ranks]
+        return peak_flops(cluster.gpu, step.precision)
+    return sum(peak_flops(cluster.gpu_at(rank), step.precision) for rank in range(plan.num_gpus)) / plan.num_gpus
 
 
 def _overfull(uses: tuple[MemoryUse, ...], cluster: Cluster, plan: Plan) -> list[int]:
     """The pipeline ranks that need more memory than they have."""
-    room = _room(cluster, plan)
-    return [rank for rank, use in enumerate(uses) if use.reserved > room[rank]]
+    rooms = room(cluster, plan)
+    return [rank for rank, use in enumerate(uses) if use.reserved > rooms[rank]]
 
 
 def _busy_by_pipeline_rank(timeline: Timeline, plan: Plan) -> tuple[Mapping[str, float], ...]:
@@ -271,29 +296,27 @@ def _busy_by_pipeline_rank(timeline: Timeline, plan: Plan) -> tuple[Mapping[str,
     sums: list[dict[str, float]] = [{} for _ in range(plan.pp)]
     counts = [0] * plan.pp
     for rank, seconds in timelines.breakdown_by_rank(timeline).items():
-        place = rank // (plan.tp * plan.dp)
+        place = rank // plan.stride
         counts[place] += 1
         for key, part in seconds.items():
             sums[place][key] = sums[place].get(key, 0.0) + part / timeline.duration
     return tuple({key: part / count for key, part in one.items()} for one, count in zip(sums, counts, strict=True))
 
 
-def _notes(
-    uses: tuple[MemoryUse, ...], moe: Moe | None, cluster: Cluster, plan: Plan, framework: Framework
-) -> tuple[str, ...]:
+def _notes(model: Transformer, cluster: Cluster, plan: Plan, step: TrainingStep, framework: Framework) -> Iterator[str]:
     """What the figures rest on, in sentences."""
-    over, room = _overfull(uses, cluster, plan), _room(cluster, plan)
-    worst = max(over or range(plan.pp), key=lambda rank: uses[rank].reserved - room[rank])
-    out_of_memory = (
-        f"Out of memory on pipeline rank {', '.join(map(str, over[:8]))}: {uses[worst].reserved / GIB:.1f} GiB needed "
-        f"of {room[worst] / GIB:.1f} GiB; use more tp or pp, more recomputation, or a smaller micro-batch.",
-    )
-    return (
-        *(out_of_memory if over else ()),
-        f"Software as of {framework.description}; gradients are summed after the backward pass, not beside it.",
-        f"Memory reserved is taken as {ALLOCATOR_RESERVE:.0%} above what is allocated, an assumption.",
-        "The interval follows from how far fits were off where they were checked, and from 57 published runs. Hosts, "
-        "stragglers and data loading are not modelled yet.",
-        *(("Tokens are taken to be routed evenly to experts, and every replica has all experts.",) if moe else ()),
-        *((SHARED,) if shares_wires(plan, cluster) else ()),
-    )
+    yield f"Software as of {framework.description}; {_gradients(plan, framework)}."
+    yield f"Memory reserved is taken as {framework.allocator_reserve:.0%} above what is allocated.".replace("%", " %")
+    yield from filter(None, (split_note(plan, model.num_layers),))
+    if model.moe and step.experts.kind == "balanced":
+        yield "Tokens are taken to be routed evenly to experts."
+    if shares_wires(plan, cluster):
+        yield SHARED
+
+
+def _gradients(plan: Plan, framework: Framework) -> str:
+    """When gradients are summed."""
+    if plan.num_replicas == 1:
+        return "one replica, whose gradients nobody adds up"
+    behind = framework.overlap_grad_reduce or plan.zero >= 2
+    return f"gradients are summed {'behind the backward pass' if behind else 'after the backward pass'}"

@@ -5,7 +5,7 @@ campaign is one measuring team: overall figures are means over campaigns, so tha
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -14,6 +14,7 @@ from statistics import fmean, median
 from sim import scenario
 from sim.measured_runs import Row, cell, document, flag, number, played_otherwise, read
 from sim.training import TrainingReport, run_scenario
+from sim.uncertainty import ORIGINS
 from topologies.document import Infeasible, InputError
 
 _ALIKE = ("model", "gpu", "gpus", "global_batch", "seq_len", "precision")
@@ -23,8 +24,8 @@ _ALIKE = ("model", "gpu", "gpus", "global_batch", "seq_len", "precision")
 class Result:
     """One row that was played: seconds, and GiB of the fullest rank; None where the table has no such figure.
 
-    `interval_s` is said to hold four of five measured times. `otherwise` is what the row says of its software and was
-    not played so.
+    `interval_s` is said to hold four of five measured times. `origins` are the shares of the busy time that rest on
+    measured, interpolated, extrapolated and data-sheet values. `otherwise` is what the row says and was not played so.
     """
 
     row: str
@@ -35,6 +36,7 @@ class Result:
     interval_s: tuple[float, float]
     measured_gib: float | None
     predicted_gib: float
+    origins: Mapping[str, float]
     otherwise: tuple[str, ...]
 
     @property
@@ -78,16 +80,29 @@ def validate(path: Path, on_row: Callable[[int, int], None] = lambda done, total
     Raises InputError where the file is not such a table.
     """
     rows = [row for row in read(path) if row["complete"] != "no"]
-    results: list[Result] = []
-    skipped: list[Skipped] = []
+    played = []
     for done, row in enumerate(rows):
         on_row(done, len(rows))
-        try:
-            flag(row, "complete")
-            results.append(_result(row, run_scenario(scenario.of(document(row)))))
-        except (InputError, Infeasible) as error:
-            skipped.append(Skipped(row=row["row"], reason=_reason(row, error)))
-    return Ledger(results=tuple(results), skipped=tuple(skipped))
+        played.append(play(row))
+    return ledger_of(played)
+
+
+def play(row: Row) -> Result | Skipped:
+    """One row, predicted, or refused with the reason."""
+    try:
+        flag(row, "complete")
+        return _result(row, run_scenario(scenario.of(document(row))))
+    except (InputError, Infeasible) as error:
+        return Skipped(row=row["row"], reason=_reason(row, error))
+
+
+def ledger_of(played: Iterable[Result | Skipped]) -> Ledger:
+    """What was played and what was not, each in its order."""
+    listed = list(played)
+    return Ledger(
+        results=tuple(one for one in listed if isinstance(one, Result)),
+        skipped=tuple(one for one in listed if isinstance(one, Skipped)),
+    )
 
 
 def summary(ledger: Ledger) -> dict[str, object]:
@@ -108,6 +123,7 @@ def summary(ledger: Ledger) -> dict[str, object]:
         "kendall_tau": concordance(timed),
         "coverage_80": _mean(one.is_covered for one in timed),
         "median_interval_width": median(one.interval_width for one in timed) if timed else None,
+        "parameters": _mean_origins(ledger.results),
         "memory": _spread(_known(one.memory_error) for one in ledger.results if one.memory_error is not None),
         "played_otherwise": _counts(told for one in ledger.results for told in one.otherwise),
         "results": rows(ledger),
@@ -145,8 +161,9 @@ def concordance(results: Sequence[Result]) -> float | None:
 
 
 def _result(row: Row, report: TrainingReport) -> Result:
-    peaks = report.result[_peak(row)]
+    peaks, origins = report.result[_peak(row)], report.result["parameters"]
     assert isinstance(peaks, list)
+    assert isinstance(origins, Mapping)
     seconds = report.result["step_time_s"]
     bounds = report.result["interval"]
     assert isinstance(seconds, float)
@@ -160,6 +177,7 @@ def _result(row: Row, report: TrainingReport) -> Result:
         interval_s=(bounds["p10_s"], bounds["p90_s"]),
         measured_gib=number(row, "peak_memory_gib"),
         predicted_gib=max(peaks),
+        origins=origins,
         otherwise=played_otherwise(row),
     )
 
@@ -189,6 +207,11 @@ def _spread(errors: Iterable[float]) -> dict[str, float | int | None]:
     return {"rows": len(listed), "mape": _mean(map(abs, listed)), "bias": _mean(listed)}
 
 
+def _mean_origins(results: Sequence[Result]) -> dict[str, float | None]:
+    """What the time rests on, the mean over rows."""
+    return {origin: _mean(one.origins[origin] for one in results) for origin in ORIGINS} if results else {}
+
+
 def _mean(values: Iterable[float | int | None]) -> float | None:
     listed = [value for value in values if value is not None]
     return fmean(listed) if listed else None
@@ -206,6 +229,7 @@ def _described(result: Result) -> dict[str, object]:
         "measured_gib": result.measured_gib,
         "predicted_gib": result.predicted_gib,
         "memory_error": result.memory_error,
+        **{f"{origin}_share": result.origins[origin] for origin in ORIGINS},
     }
 
 

@@ -10,7 +10,7 @@ from simpy import Event
 
 from sim.costs.sharing import Hold, hold
 from sim.flow import Flow, flow_of
-from sim.instructions import NO_LOAD, Collective, Compute, Load, Record, Transfer, Wait
+from sim.instructions import Collective, Compute, Load, Record, Transfer, Wait
 from sim.program import Program, Stream, different_blocks
 from sim.timeline import BUBBLE_LABEL, WAIT_FOR, Label, Repeat, Row
 from topologies.fabric import Wire
@@ -28,8 +28,8 @@ NOTHING = -1
 class Walker:
     """One stream on its way: where it is, what it waits for, what it has done.
 
-    Where communication may run `beside` the kernels of its GPU, its kernel of `load` has `remaining` seconds of work
-    since `updated`, at `speed`; the end that is meant is `event`.
+    Where communication may run `beside` the kernels of its GPU, its kernel has `remaining` seconds of work since
+    `updated`, at `speed`; the end that is meant is `event`, with which, where it `is_chained`, those that follow end too.
     """
 
     __slots__ = (
@@ -40,10 +40,10 @@ class Walker:
         "event",
         "finish",
         "index",
+        "is_chained",
         "keeps_stalls",
         "key",
         "keys",
-        "load",
         "marker",
         "operations",
         "pointer",
@@ -77,7 +77,7 @@ class Walker:
         self.repeats: list[Repeat] = []
         self.keeps_stalls = stream.name == "compute"
         self.beside = False
-        self.load = NO_LOAD
+        self.is_chained = False
         self.speed = 1.0
         self.remaining = 0.0
         self.updated = 0.0
@@ -120,7 +120,9 @@ class Compiler:
         self.labels = Labels()
         self.wires: dict[Wire, int] = {}
         self.flags: dict[tuple[int, str], int] = {}
-        self.meetings: dict[tuple[Collective, str, tuple[int, ...]], int] = {}
+        self.meetings: dict[tuple[Collective, str, int], int] = {}
+        """By the first member; the groups of one name share no rank."""
+        self.num_members: list[int] = []
         self.exposed: dict[int, int] = {}
         self.loads: dict[Load, int] = {}
         self.holds: dict[tuple[int, int], Hold] = {}
@@ -161,7 +163,8 @@ class Compiler:
 
     def _operation(self, instruction: Compute | Collective | Transfer | Record | Wait, stream: Stream) -> Operation:
         match instruction:
-            case Compute(name=name, duration=duration, category=category, parts=parts, load=load):
+            case Compute(name=name, category=category, load=load):
+                duration, parts = self._stretched(instruction, stream.rank)
                 label = self.labels.number(Label(name=name, category=category, parts=_fractions(parts)))
                 return COMPUTE, label, duration, self.loads.setdefault(load, len(self.loads)), _NO_FLOW
             case Wait(flag=flag):
@@ -173,9 +176,20 @@ class Compiler:
                 return TRANSFER, label, 0.0, self._flag(peer, flag), self._flow(instruction, stream.rank)
             case Collective(group=group):
                 members = self._program.groups[group, stream.rank]
-                meeting = self.meetings.setdefault((instruction, stream.name, members), len(self.meetings))
+                meeting = self._meeting(instruction, stream.name, members)
                 label = self._communication(instruction, stream)
                 return COLLECTIVE, label, 0.0, meeting, self._held_flow(instruction, stream, meeting)
+
+    def _stretched(self, kernel: Compute, rank: int) -> tuple[float, tuple[tuple[str, float], ...]]:
+        """Seconds of a kernel on this rank's GPU, and its parts. Of a piece played before, what was exposed stays as it
+        was: of communication beside slower kernels a little less would be."""
+        slowness = self._program.slowness.get(rank, 1.0)
+        if slowness == 1.0 or kernel.category == "host":
+            return kernel.duration, kernel.parts
+        if not kernel.parts:
+            return kernel.duration * slowness, ()
+        parts = [(key, part if key.startswith("exposed") else part * slowness) for key, part in kernel.parts]
+        return sum(part for _, part in parts), tuple(parts)
 
     def _communication(self, instruction: Collective | Transfer, stream: Stream) -> int:
         """The label of the span on its own stream; on the compute stream, communication is exposed as it stands."""
@@ -184,6 +198,13 @@ class Compiler:
         label = self.labels.number(_communicating(instruction, category))
         self.exposed[label] = self.labels.number(Label(name=f"{WAIT_FOR}{instruction.axis}", category=exposed))
         return label
+
+    def _meeting(self, instruction: Collective, stream: str, members: tuple[int, ...]) -> int:
+        key = instruction, stream, members[0]
+        if key not in self.meetings:
+            self.meetings[key] = len(self.meetings)
+            self.num_members.append(len(members))
+        return self.meetings[key]
 
     def _flag(self, rank: int, flag: str) -> int:
         return self.flags.setdefault((rank, flag), len(self.flags))

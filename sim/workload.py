@@ -9,6 +9,23 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertLoad:
+    """How the router deals tokens to the experts of a layer.
+
+    balanced: to all alike. power_law: an expert's popularity is drawn from a density x^-`exponent`. histogram: it is
+    proportional to what `histograms` says of each expert; one histogram for all layers, or one for each layer that has
+    experts. The ranks of an ep group take the experts in order, so many each.
+    capacity_factor: an expert takes at most so many times its even share of the tokens and drops the rest, and is
+    padded up to that; None drops nothing.
+    """
+
+    kind: Literal["balanced", "power_law", "histogram"] = "balanced"
+    exponent: float = 0.0
+    histograms: tuple[tuple[float, ...], ...] = ()
+    capacity_factor: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingStep:
     """One optimizer step on sequences of `seq_len` tokens; how many of them is the plan's (`Plan.global_batch`).
 
@@ -18,6 +35,7 @@ class TrainingStep:
 
     seq_len: int
     precision: Precision
+    experts: ExpertLoad = ExpertLoad()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

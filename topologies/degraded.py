@@ -1,8 +1,10 @@
-"""Wires that carry less than their kind should: a flapping NIC, a broken up-link, NVLink lanes that are down.
+"""What is worn: wires that carry less than their kind should (a flapping NIC, a broken up-link, NVLink lanes that are
+down), and GPUs that compute more slowly (throttled: too hot, or short of power).
 
-They are named as people name them, both directions at once: "nvlink 5" or "slot 5" is the port of GPU 5, "nic 3" NIC 3
+Wires are named as people name them, both directions at once: "nvlink 5" or "slot 5" is the port of GPU 5, "nic 3" NIC 3
 of every node, "node 2 nic 3" that of one, "node 2" all ways out of it, "leaf 0" the ways from there to the spine, on
-rails "leaf 0 rail 3" those of one leaf switch, "leaf 0 uplink 5" one of its parallel up-links.
+rails "leaf 0 rail 3" those of one leaf switch, "leaf 0 uplink 5" one of its parallel up-links. "gpu 5" is GPU 5, "node 2
+gpu 5" the sixth of that node.
 """
 
 import re
@@ -11,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from topologies.fabric import Wire, first_served, num_mesh_wires, num_nic_wires
 from topologies.hardware import Cluster, Node
 
-EXAMPLES = 'write for example "nic 3", "node 2 nic 3", "node 2", "nvlink 5", "slot 5", "leaf 0" or "leaf 0 rail 3"'
+EXAMPLES = 'write for example "nic 3", "node 2 nic 3", "node 2", "nvlink 5", "slot 5", "gpu 5", "leaf 0" or "leaf 0 rail 3"'
 
 Part = tuple[Wire, float]
 """A wire, by its way out, and which part of it is meant: 1/4 where a GPU has four NICs to itself, and one is named."""
@@ -31,6 +33,33 @@ def factors(cluster: Cluster) -> Mapping[Wire, float]:
     return found
 
 
+def slow_gpus(cluster: Cluster) -> Mapping[int, float]:
+    """What is left of the speed of each slow GPU that there is."""
+    found: dict[int, float] = {}
+    for name, left in cluster.degraded.items():
+        words = re.fullmatch(_GPU, _normal(name))
+        gpu = _gpu_of(cluster, *map(_number, words.groups())) if words else None
+        if gpu is not None:
+            found[gpu] = found.get(gpu, 1.0) * left
+    return found
+
+
+def _gpu_of(cluster: Cluster, node: int, gpu: int) -> int | None:
+    """The number of a GPU; None where there is none."""
+    if node < 0:
+        return gpu if gpu < cluster.num_gpus else None
+    first = cluster.first_gpu(node)
+    return first + gpu if node < cluster.num_nodes and gpu < cluster.node_at(first).num_gpus else None
+
+
+def _normal(name: str) -> str:
+    return " ".join(name.lower().split())
+
+
+def _number(digits: str | None) -> int:
+    return -1 if digits is None else int(digits)
+
+
 def _if_there(cluster: Cluster, name: str) -> Sequence[Part]:
     try:
         return wires(cluster, name)
@@ -39,12 +68,23 @@ def _if_there(cluster: Cluster, name: str) -> Sequence[Part]:
 
 
 def wires(cluster: Cluster, name: str) -> Sequence[Part]:
-    """The wires of that name; Wrong where there are none."""
+    """The wires of that name, none where it is a GPU's; Wrong where there is nothing of that name."""
     for form, find in _FORMS.items():
-        words = re.fullmatch(form, " ".join(name.lower().split()))
+        words = re.fullmatch(form, _normal(name))
         if words:
-            return tuple(find(cluster, [-1 if number is None else int(number) for number in words.groups()]))
+            return tuple(find(cluster, [*map(_number, words.groups())]))
     raise Wrong(f"no wire is called that; {EXAMPLES}")
+
+
+def _gpu(cluster: Cluster, numbers: Numbers) -> Iterator[Part]:
+    """No wire is worn, but that the GPU is there is looked at as for wires."""
+    node, gpu = numbers
+    if node < 0:
+        _below(gpu, cluster.num_gpus, "GPU")
+    else:
+        first = cluster.first_gpu(_below(node, cluster.num_nodes, "node"))
+        _below(gpu, cluster.node_at(first).num_gpus, "GPU of a node")
+    yield from ()
 
 
 def _port(cluster: Cluster, numbers: Numbers) -> Iterator[Part]:
@@ -127,10 +167,12 @@ def _below(number: int, count: int, what: str) -> int:
     return number
 
 
+_GPU = r"(?:node (\d{1,9}) )?gpu (\d{1,9})"
 _FORMS: Mapping[str, Callable[[Cluster, Numbers], Iterator[Part]]] = {
     r"nvlink (\d{1,9})": _port,
     r"slot (\d{1,9})": _slot,
     r"(?:node (\d{1,9}) )?nic (\d{1,9})": _nic,
+    _GPU: _gpu,
     r"node (\d{1,9})": _node,
     r"leaf (\d{1,9})(?: rail (\d{1,9}))?(?: uplink (\d{1,9}))?": _leaf,
 }

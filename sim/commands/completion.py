@@ -38,6 +38,15 @@ def link(incomplete: str) -> list[str]:
     return _beginning(incomplete, topologies.names("links"))
 
 
+def schedule(incomplete: str) -> list[str]:
+    """Completes to a schedule; where none begins so, the shell offers files."""
+    from typing import get_args
+
+    from sim.plan import ScheduleName
+
+    return _beginning(incomplete, ("none", *get_args(ScheduleName)))
+
+
 def framework(incomplete: str) -> list[str]:
     """Completes to a training framework."""
     from sim import frameworks

@@ -2,13 +2,15 @@
 
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, ParamSpec, cast
 
 import typer
 
 from sim.commands import completion, console
+from sim.commands.asked import asked
 from topologies.document import InputError, Value
 
 if TYPE_CHECKING:
@@ -17,10 +19,23 @@ if TYPE_CHECKING:
     from sim.training import TrainingReport
 
 _DETAILS = ("kernel", "layer", "stage")
-_MODEL_FIELDS = ("num_layers", "hidden_size", "model_type", "architectures")
+
+Flags = ParamSpec("Flags")
 
 
-def train(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A step that the command line asked for, as it was played, and how its result is to be shown."""
+
+    scenario: "Scenario"
+    report: "TrainingReport"
+    detail: "Detail | None"
+    output: str
+    out: Path | None
+    quiet: bool
+
+
+def simulated(
     model: Annotated[
         str,
         typer.Argument(
@@ -35,19 +50,34 @@ def train(
     gpus: Annotated[int | None, typer.Option(help="how many GPUs run the step")] = None,
     tp: Annotated[int | None, typer.Option(help="tensor parallelism")] = None,
     sp: Annotated[bool | None, typer.Option(help="Megatron sequence parallelism; on where tp > 1")] = None,
+    cp: Annotated[int | None, typer.Option(help="context parallelism")] = None,
+    cp_kind: Annotated[
+        str | None,
+        typer.Option(
+            help="ring, all-gather or all-to-all (Ulysses); ring",
+            autocompletion=completion.words("ring", "all-gather", "all-to-all"),
+        ),
+    ] = None,
     pp: Annotated[int | None, typer.Option(help="pipeline parallelism")] = None,
-    vpp: Annotated[int | None, typer.Option(help="model chunks per pipeline rank (interleaved)")] = None,
-    cp: Annotated[int | None, typer.Option(help="context parallelism (not supported yet)")] = None,
-    ep: Annotated[int | None, typer.Option(help="expert parallelism (not supported yet)")] = None,
+    vpp: Annotated[int | None, typer.Option(help="model chunks per pipeline rank")] = None,
+    ep: Annotated[int | None, typer.Option(help="expert parallelism, over tp x cp x dp")] = None,
+    etp: Annotated[int | None, typer.Option(help="tensor parallelism of an expert; tp where ep is 1, else 1")] = None,
     dp: Annotated[int | None, typer.Option(help="data parallelism; fills the GPUs")] = None,
-    zero: Annotated[int | None, typer.Option(help="0, or 1: the distributed optimizer")] = None,
+    zero: Annotated[
+        int | None,
+        typer.Option(help="0 to 3: divide optimizer, gradients, weights (FSDP); as the framework does"),
+    ] = None,
+    shard: Annotated[int | None, typer.Option(help="of cp x dp, so many share what zero divides (HSDP); all")] = None,
     schedule: Annotated[
         str | None,
         typer.Option(
-            help="gpipe, 1f1b or interleaved; none where pp is 1",
-            autocompletion=completion.words("none", "gpipe", "1f1b", "interleaved"),
+            help="gpipe, 1f1b, interleaved, looped, naive, zb-h1, zb-h2, zb-v, v-half, v-min, dualpipe, dualpipev, "
+            "FILE.csv; none where pp is 1",
+            autocompletion=completion.schedule,
         ),
     ] = None,
+    group: Annotated[int | None, typer.Option(help="interleaved: microbatches that pass a chunk in a row; pp")] = None,
+    layers: Annotated[str | None, typer.Option(help="of each stage: 4,5,5,4, or balanced; equal where it can")] = None,
     recompute: Annotated[
         str | None,
         typer.Option(
@@ -55,15 +85,39 @@ def train(
             autocompletion=completion.words("none", "selective", "full"),
         ),
     ] = None,
+    recompute_layers: Annotated[int | None, typer.Option(help="only of so many layers of each stage; all")] = None,
+    offload: Annotated[
+        str | None,
+        typer.Option(
+            help="to the host's memory: none, optimizer, activations or all; none",
+            autocompletion=completion.words("none", "optimizer", "activations", "all"),
+        ),
+    ] = None,
+    compression: Annotated[
+        str | None,
+        typer.Option(
+            help="of gradients on the wire: none, int8 or low-rank; none",
+            autocompletion=completion.words("none", "int8", "low-rank"),
+        ),
+    ] = None,
     micro_batch: Annotated[int | None, typer.Option(help="sequences per microbatch; 1")] = None,
     global_batch: Annotated[int | None, typer.Option(help="sequences per step; about 4 million tokens")] = None,
     seq_len: Annotated[int | None, typer.Option(help="tokens per sequence; the model's own length")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="bf16 or fp16", autocompletion=completion.words("bf16", "fp16"))
+        str | None,
+        typer.Option(
+            help="bf16, fp16, fp8, mxfp8 or nvfp4; bf16",
+            autocompletion=completion.words("bf16", "fp16", "fp8", "mxfp8", "nvfp4"),
+        ),
     ] = None,
     framework: Annotated[
-        str | None, typer.Option(help="megatron-core or megatron-lm", autocompletion=completion.framework)
+        str | None,
+        typer.Option(
+            help="the training software; megatron-core. Its facts: --set framework.overlap_tp=true",
+            autocompletion=completion.framework,
+        ),
     ] = None,
+    jitter: Annotated[float | None, typer.Option(help="deviation of the speed of equal GPUs, such as 0.02; 0")] = None,
     tokens: Annotated[str | None, typer.Option(help="tokens of the whole run, such as 15T; 1T")] = None,
     price: Annotated[
         str | None,
@@ -76,7 +130,7 @@ def train(
     profile: Annotated[
         Path | None, typer.Option(help="fits to lay over those of the package: a file of calibrate's, or a folder")
     ] = None,
-    seed: Annotated[int, typer.Option(help="same seed, same bytes; nothing is random yet")] = 0,
+    seed: Annotated[int | None, typer.Option(help="draws the jitter: same seed, same bytes; 0")] = None,
     detail: Annotated[
         str | None,
         typer.Option(
@@ -94,21 +148,36 @@ def train(
         typer.Option("--hta", help="with --out: also a trace of each rank that is played, for Holistic Trace Analysis"),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no notes and no progress on stderr")] = False,
-) -> None:
-    """Simulate one training step and show where its time goes."""
+) -> Run:
+    """The step that the flags describe, played and, where `out` says so, written."""
     if hta and out is None:
         raise InputError("--hta writes into the folder of --out; add for example --out out/run")
     console.one_of("detail", detail or "layer", _DETAILS)
     console.one_of("format", output, tuple(PRINTERS))
     flags: dict[str, Value] = {
-        "gpus": gpus, "tp": tp, "sp": sp, "pp": pp, "vpp": vpp, "cp": cp, "ep": ep, "dp": dp, "zero": zero,
-        "schedule": schedule, "recompute": recompute, "micro_batch": micro_batch, "global_batch": global_batch,
-        "seq_len": seq_len, "precision": precision, "framework": framework, "tokens": tokens, "price": price,
+        "gpus": gpus, "tp": tp, "sp": sp, "cp": cp, "cp_kind": cp_kind, "pp": pp, "vpp": vpp, "ep": ep, "etp": etp,
+        "dp": dp, "zero": zero, "shard": shard, "schedule": schedule, "group": group, "layers": layers,
+        "recompute": recompute, "recompute_layers": recompute_layers, "offload": offload, "compression": compression,
+        "micro_batch": micro_batch, "global_batch": global_batch, "seq_len": seq_len, "precision": precision,
+        "framework": framework, "jitter": jitter, "seed": seed, "tokens": tokens, "price": price,
     }  # fmt: skip
-    report = _run(model, cluster, flags, sets or [], profile, cast("Detail | None", detail), out, hta, quiet)
-    console.show(PRINTERS[output](report))
-    if not report.fits:
-        raise typer.Exit(console.INFEASIBLE)
+    wanted = cast("Detail | None", detail)
+    scenario, report = _run(model, cluster, flags, sets or [], profile, wanted, out, hta, quiet)
+    return Run(scenario=scenario, report=report, detail=wanted, output=output, out=out, quiet=quiet)
+
+
+def command(play: Callable[Flags, Run], show: Callable[[Run], None]) -> Callable[Flags, None]:
+    """What plays a step, with all its flags, as a command that shows it; exit code 3 where it does not fit."""
+
+    @wraps(play, assigned=("__annotations__",))
+    def shown(*args: Flags.args, **kwargs: Flags.kwargs) -> None:
+        run = play(*args, **kwargs)
+        show(run)
+        if not run.report.fits:
+            raise typer.Exit(console.INFEASIBLE)
+
+    shown.__doc__ = show.__doc__
+    return shown
 
 
 def _run(
@@ -121,17 +190,13 @@ def _run(
     out: Path | None,
     rank_traces: bool,
     quiet: bool,
-) -> "TrainingReport":
+) -> "tuple[Scenario, TrainingReport]":
     """Read, play and write, telling on a terminal which of them is under way."""
     with console.progress(quiet) as tell:
         tell("reading the scenario")
         from sim.training import resolve, run_scenario
 
-        file = _scenario_file(model, cluster)
-        scenario = _load(file, flags, sets) if file else _from_flags(model, cluster, flags, sets)
-        files = (file, *scenario.files) if file else scenario.files
-        if profile is not None:
-            scenario, files = _calibrated(scenario, profile), (*files, *_files_of(profile))
+        scenario, files = asked(model, cluster, flags, sets, profile)
         tell(f"choosing the plan for {scenario.model.name}")
         scenario = resolve(scenario)
         inputs = _prepared(out, files)
@@ -143,18 +208,7 @@ def _run(
         written = () if out is None else _write(report, scenario, out, inputs, rank_traces)
     if written and not quiet:
         console.note(f"wrote {_names(written, out)} to {out}")
-    return report
-
-
-def _calibrated(scenario: "Scenario", profile: Path) -> "Scenario":
-    """The scenario on its cluster with the fits of a profile laid over it."""
-    from topologies import fits
-
-    return replace(scenario, cluster=fits.laid_over(scenario.cluster, fits.profile(profile)))
-
-
-def _files_of(profile: Path) -> tuple[Path, ...]:
-    return tuple(sorted(profile.glob("*.yaml"))) if profile.is_dir() else (profile,)
+    return scenario, report
 
 
 def _names(written: tuple[Path, ...], folder: Path | None) -> str:
@@ -184,50 +238,6 @@ def _write(
     return write(report, dump(moved, folder), folder, Extras(inputs=inputs, copies=named, rank_traces=rank_traces))
 
 
-def _scenario_file(model: str, cluster: str | None) -> Path | None:
-    """MODEL where it is a scenario: a file, without a cluster beside it, that is not a model's."""
-    if cluster is not None or not _is_yaml(model):
-        return None
-    fields = _fields(model)
-    is_model = "kind" not in fields and any(field in fields for field in _MODEL_FIELDS)
-    return None if is_model else Path(model)
-
-
-def _load(file: Path, flags: Mapping[str, Value], sets: list[str]) -> "Scenario":
-    from sim import scenario
-
-    return scenario.load(file, flags, sets)
-
-
-def _from_flags(model: str, cluster: str | None, flags: Mapping[str, Value], sets: list[str]) -> "Scenario":
-    from sim import scenario
-
-    if cluster is not None and "kind" in _fields(model):
-        raise InputError(f"{model} is a scenario and names its own cluster; leave {cluster} away, or --set cluster=...")
-    if cluster is None and not _sets_cluster(sets):
-        raise InputError(f"no cluster given for {model}; write `shardsim train {model} dgx-h100 --gpus 64`")
-    return scenario.from_flags({"model": model, "cluster": cluster, **flags}, sets)
-
-
-def _sets_cluster(sets: list[str]) -> bool:
-    return any(text.partition("=")[0].strip().partition(".")[0] == "cluster" for text in sets)
-
-
-def _is_yaml(model: str) -> bool:
-    return model.lower().endswith((".yaml", ".yml", ".json"))
-
-
-def _fields(model: str) -> Mapping[str, Value]:
-    """The fields of the file that MODEL names; none where it is a name, or no file that can be read."""
-    from topologies.document import read
-
-    try:
-        data = read(Path(model)).data if _is_yaml(model) else None
-    except InputError:
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
 def _as_table(report: "TrainingReport") -> str:
     from sim.reports.terminal import render
 
@@ -247,3 +257,11 @@ def _as_csv(report: "TrainingReport") -> str:
 
 
 PRINTERS: Mapping[str, Callable[["TrainingReport"], str]] = {"table": _as_table, "json": _as_json, "csv": _as_csv}
+
+
+def show(run: Run) -> None:
+    """Simulate one training step and show where its time goes."""
+    console.show(PRINTERS[run.output](run.report))
+
+
+train = command(simulated, show)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.costs.law import Array
+from sim.workload import ExpertLoad
 
 HEIGHTS: Final = (16, 32, 64, 128)
 """Rows of a tile that the kernels have."""
@@ -55,10 +56,44 @@ def balanced_load(num_rows: Array, num_experts: Array) -> Load:
     return Load(rows=num_rows, active=np.minimum(num_rows, num_experts), tiles=tiles)
 
 
+def rank_rows(
+    load: ExpertLoad, num_tokens: int, top_k: int, num_experts: int, ep: int, *, histogram: int = 0
+) -> tuple[tuple[int, ...], ...]:
+    """Rows of the experts of each of `ep` ranks, the fullest rank first; one rank where all have the same.
+
+    `num_tokens` are those of all ranks together, `histogram` says which of the load's is meant. What a capacity does is
+    not counted. A power law of exponent 0 is balanced.
+    """
+    if load.kind == "histogram":
+        return _histogram_rows(load.histograms[histogram], num_tokens, top_k, ep)
+    if load.kind == "power_law" and load.exponent:
+        return _power_law_ranks(num_tokens, top_k, num_experts, ep, load.exponent)
+    return (balanced_rows(num_tokens * top_k, num_experts)[: num_experts // ep],)
+
+
 def power_law_rows(num_tokens: int, top_k: int, num_experts: int, ep: int, skew: float) -> tuple[int, ...]:
     """Rows of each expert of the fullest of `ep` ranks, most first: the mean of many draws of a power law."""
-    fullest = np.sort(_drawn(num_tokens, top_k, num_experts, ep, skew), axis=1)[:, ::-1].mean(axis=0)
-    return tuple(int(rows) for rows in _whole(fullest[None], round(float(fullest.sum())))[0])
+    return _power_law_ranks(num_tokens, top_k, num_experts, ep, skew)[0]
+
+
+@lru_cache(maxsize=256)
+def _power_law_ranks(
+    num_tokens: int, top_k: int, num_experts: int, ep: int, skew: float
+) -> tuple[tuple[int, ...], ...]:
+    """Of all ranks, fullest first: of many draws the mean of the fullest rank, of the one after it, and so on."""
+    mean = np.sort(_drawn_ranks(num_tokens, top_k, num_experts, ep, skew), axis=2)[:, :, ::-1].mean(axis=0)
+    whole = _whole(mean.reshape(1, -1), num_tokens * top_k).reshape(mean.shape)
+    return tuple(tuple(int(rows) for rows in rank) for rank in whole)
+
+
+@lru_cache(maxsize=256)
+def _histogram_rows(popularity: tuple[float, ...], num_tokens: int, top_k: int, ep: int) -> tuple[tuple[int, ...], ...]:
+    """Experts are dealt to the ranks in order. No token goes to an expert twice, so the most popular ones may have less
+    than their share."""
+    shares = np.array([popularity]) / sum(popularity)
+    rows = _within(num_tokens * top_k * shares, num_tokens, num_tokens * top_k)[0].reshape(ep, -1)
+    ranks = [tuple(int(count) for count in rank) for rank in rows]
+    return tuple(sorted(ranks, key=sum, reverse=True))
 
 
 def power_law_load(num_tokens: Array, top_k: Array, num_experts: Array, ep: Array, skew: Array) -> Load:
@@ -82,7 +117,7 @@ def _gathered(parts: list[Array], index: NDArray[np.intp]) -> Array:
 
 @lru_cache(maxsize=16384)
 def _power_law_load(num_tokens: int, top_k: int, num_experts: int, ep: int, skew: float) -> Load:
-    return _mean_load(_drawn(num_tokens, top_k, num_experts, ep, skew))
+    return _mean_load(_drawn_ranks(num_tokens, top_k, num_experts, ep, skew)[:, 0])
 
 
 def _mean_load(histograms: Array) -> Load:
@@ -95,24 +130,29 @@ def _mean_load(histograms: Array) -> Load:
 
 
 @lru_cache(maxsize=256)
-def _drawn(num_tokens: int, top_k: int, num_experts: int, ep: int, skew: float) -> Array:
-    """Histograms of the fullest rank, one a line: popularities drawn from a bounded power law, rounded to whole rows.
-
-    No token goes to an expert twice, so an expert has at most `num_tokens` rows; what is too much goes to the others.
-    """
+def _drawn_ranks(num_tokens: int, top_k: int, num_experts: int, ep: int, skew: float) -> Array:
+    """Histograms of all ranks, fullest first, for each draw of popularities from a bounded power law."""
     random = np.random.default_rng(0)
     many = num_tokens * top_k > num_experts
     low, high = (1.0, max(MOST_OF_TOKENS * num_tokens, 1.0)) if many else (FEW_LOW, FEW_HIGH)
     popularity = _power_law(random.random((NUM_DRAWS, num_experts)), low, high, skew)
     num_rows = num_tokens * top_k
-    rows = _whole(num_rows * popularity / popularity.sum(axis=1, keepdims=True), num_rows)
-    room = np.maximum(num_tokens - rows, 0.0) * (1 + 0.01 * random.random(rows.shape))
-    excess = np.maximum(rows - num_tokens, 0.0).sum(axis=1, keepdims=True)
-    shared = excess * room / np.maximum(room.sum(axis=1, keepdims=True), 1.0)
-    rows = _whole(np.minimum(rows, num_tokens) + shared, num_rows)
+    wanted = num_rows * popularity / popularity.sum(axis=1, keepdims=True)
+    rows = _within(wanted, num_tokens, num_rows, 1 + 0.01 * random.random(wanted.shape))
     ranks = rows.reshape(NUM_DRAWS, ep, num_experts // ep)
-    fullest: Array = ranks[np.arange(NUM_DRAWS), ranks.sum(axis=2).argmax(axis=1)]
-    return fullest
+    order = np.argsort(-ranks.sum(axis=2), axis=1, kind="stable")
+    sorted_ranks: Array = np.take_along_axis(ranks, order[:, :, None], axis=1)
+    return sorted_ranks
+
+
+def _within(wanted: Array, most: int, num_rows: int, uneven: Array | float = 1.0) -> Array:
+    """Whole rows of which no expert has more than `most`, the number of tokens: none goes to one expert twice. What is
+    too much goes to the others by their room, `uneven` times."""
+    rows = _whole(wanted, num_rows)
+    room = np.maximum(most - rows, 0.0) * uneven
+    excess = np.maximum(rows - most, 0.0).sum(axis=1, keepdims=True)
+    shared = excess * room / np.maximum(room.sum(axis=1, keepdims=True), 1.0)
+    return _whole(np.minimum(rows, most) + shared, num_rows)
 
 
 def _power_law(uniform: Array, low: float, high: float, exponent: float) -> Array:

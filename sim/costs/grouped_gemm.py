@@ -13,6 +13,8 @@ import numpy as np
 
 from sim.costs import ELEMENT
 from sim.costs.expert_load import HEIGHTS, Load, balanced_load, load_of, power_law_load
+from sim.costs.gemm.formats import FORMATS
+from sim.costs.gemm.laws import values_of
 from sim.costs.law import Array, Law, Parameter, Points, Values, fit_of
 from topologies.hardware import Gpu
 from topologies.quantity import MICROSECOND, NANOSECOND
@@ -26,17 +28,23 @@ _PLACES: Final = tuple((HEIGHTS.index(height), height, width) for height, width 
 
 
 class _Format(NamedTuple):
-    """Whose peak the products run against, and the bytes of an operand's element."""
+    """Whose peak the products run against, the bytes of an operand's element, the law whose parameters they take."""
 
     peak: str
-    nbytes: int
+    nbytes: float
+    law: str
 
 
 _FORMATS: Final[Mapping[str, _Format]] = {
-    "bf16": _Format("bf16", 2),
-    "fp8": _Format("fp8", 1),
-    "fp8_block": _Format("fp8", 1),
+    "bf16": _Format("bf16", 2, "bf16"),
+    "fp16": _Format("fp16", 2, "bf16"),
+    "fp8": _Format("fp8", 1, "fp8"),
+    "fp8_block": _Format("fp8", 1, "fp8_block"),
+    "mxfp8": _Format("fp8", FORMATS["mxfp8"].weight, "fp8"),
+    "nvfp4": _Format("fp4", FORMATS["nvfp4"].weight, "fp8"),
 }
+"""fp16 runs like bf16. Nobody published grouped products in mxfp8 or nvfp4: they are those of fp8 with their own bytes,
+and reach of their peak as much more or less than it as dense products do."""
 
 
 def _parameters(
@@ -75,7 +83,8 @@ def grouped_gemm(
 ) -> float:
     """Seconds of (m_e x k)(k x n) for every expert e with m_e rows, in one kernel; forward and input gradient.
 
-    `output_nbytes` is what an output element moves. `precision` is bf16, fp16, fp8 or fp8_block.
+    `output_nbytes` is what an output element moves. `precision` is bf16, fp16, fp8, fp8_block, mxfp8 or nvfp4; the last
+    two are extrapolated.
     """
     values, form = _of_precision(gpu, precision)
     sizes = np.array([float(n)]), np.array([float(k)])
@@ -103,15 +112,22 @@ def grouped_weight_gradient(
 
 
 def law_of(precision: str) -> Law[Gpu]:
-    """The law of a layer of experts in a precision."""
-    return LAW_OF["bf16" if precision == "fp16" else precision]
+    """The law that a layer of experts in a precision takes its parameters from."""
+    return LAW_OF[_FORMATS[precision].law]
+
+
+def is_measured(precision: str) -> bool:
+    """Whether there are measurements in that very precision."""
+    return precision in LAW_OF or precision == "fp16"
 
 
 def _of_precision(gpu: Gpu, precision: str) -> tuple[Values, _Format]:
-    """fp16 runs like bf16."""
-    name = "bf16" if precision == "fp16" else precision
-    peak = precision if precision == "fp16" else _FORMATS[name].peak
-    return fit_of(gpu, LAW_OF[name]).values, _FORMATS[name]._replace(peak=peak)
+    form = _FORMATS[precision]
+    values = fit_of(gpu, LAW_OF[form.law]).values
+    if is_measured(precision):
+        return values, form
+    ratio = values_of(gpu, precision)["rate"] / values_of(gpu, form.law)["rate"]
+    return {**values, "rate": values["rate"] * ratio}, form
 
 
 def _in_blocks(gpu: Gpu, values: Values, points: Points, form: _Format) -> Array:

@@ -5,22 +5,50 @@ One framework version is one set of facts for every run, never tuned to a row or
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from topologies.document import InputError, closest, read, shorten, validate
+from topologies.document import Document, InputError, Value, closest, read, shorten, validate
 
 DEFAULT = "megatron-core"
-_NAMES = ("megatron-core", "megatron-lm")
+_NAMES = (
+    "megatron-core",
+    "megatron-lm",
+    "nemo",
+    "megatron-bridge",
+    "megatron-deepspeed",
+    "fsdp1-composer",
+    "fsdp2",
+    "maxtext",
+)
+ALIASES: Mapping[str, str] = {
+    "deepspeed-megatron": "megatron-deepspeed",
+    "deepspeed": "megatron-deepspeed",
+    "composer": "fsdp1-composer",
+    "llm-foundry": "fsdp1-composer",
+    "fsdp1": "fsdp1-composer",
+    "fsdp": "fsdp2",
+    "torchtitan": "fsdp2",
+    "mcore": "megatron-core",
+    "jax": "maxtext",
+}
+"""Other spellings of a framework's name, among them those of tables of measured runs."""
+
+_FOLDER = Path(__file__).parent
+_SAID = "the scenario"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Framework:
     """Facts of one training framework; `sources` says where each was read.
 
+    zero: what is sharded over the replicas where a plan does not say it; see `Plan`.
+
     Kernels:
     attention: 'unfused' writes the s x s scores to memory, 'flash' never does.
+    flash_speed: of its flash kernels, beside FlashAttention 2 on GPUs before Hopper; flash_speed_hopper: beside
+    FlashAttention 3 and cuDNN from Hopper on.
     fused_softmax: scale, mask and softmax are one kernel (unfused attention).
     fused_bias_dropout: bias + activation are one kernel, bias + dropout + residual another.
     fused_cross_entropy: the loss is one kernel forward and one backward.
@@ -31,8 +59,8 @@ class Framework:
     Widths, in bytes:
     weight_nbytes: a weight that is kept (of which a share with ZeRO 3); optimizer_nbytes: all optimizer state of a
     parameter, the fp32 weight included where it is another than that; gradient_nbytes: an accumulated gradient;
-    gradient_reduce_nbytes: one on the wire; weight_gather_nbytes: a weight on the wire (1: gathered in fp8);
-    logits_nbytes: a logit in the cross entropy.
+    gradient_reduce_nbytes: one on the wire; weight_gather_nbytes: a weight on the wire (1: of products in 8 bits, which
+    are gathered as they are multiplied; all others take 2); logits_nbytes: a logit in the cross entropy.
 
     What runs beside what:
     overlap_input_gradient: the collective of the input gradient runs beside the weight-gradient GEMM.
@@ -41,7 +69,8 @@ class Framework:
     overlap_param_gather: with ZeRO 1 and 2 weights are gathered bucket by bucket ahead of the first forward pass.
     bucket_parameters, bucket_parameters_per_replica: a bucket holds the larger of the first, and the second x replicas.
     prefetch: with ZeRO 3, how many layers ahead weights are gathered. reshard_after_forward: they are gathered again
-    for the backward pass.
+    for the backward pass. collectives_per_layer: in how many pieces they are gathered, and their gradients reduced.
+    regather_recompute: what is recomputed has its weights gathered for that, and again for its gradients.
     overlap_pipeline_sends: in the interleaved schedule sends run beside compute; else the sender waits for its send.
     scatter_gather_pipeline: a tp rank sends 1/tp of an activation that all tp ranks hold; the receivers gather it.
     overlap_ep: an expert's all-to-all runs behind the compute of another microbatch.
@@ -54,13 +83,18 @@ class Framework:
     gpu_spread: standard deviation of the speed of equal GPUs, as a share; step_spread: of a step, from run to run.
 
     Memory:
+    dummy_gradients: of each shape of weight one gradient in 2 bytes stays, which autograd is given while the product
+    adds to the accumulated one.
     allocator_reserve: what the caching allocator holds beyond what is allocated, as a share of it.
     context_nbytes: of CUDA and NCCL, outside the allocator.
     """
 
     name: str
     description: str
+    zero: Literal[0, 1, 2, 3]
     attention: Literal["unfused", "flash"]
+    flash_speed: float
+    flash_speed_hopper: float
     fused_softmax: bool
     fused_bias_dropout: bool
     fused_cross_entropy: bool
@@ -81,6 +115,8 @@ class Framework:
     bucket_parameters_per_replica: int
     prefetch: int
     reshard_after_forward: bool
+    collectives_per_layer: int
+    regather_recompute: bool
     overlap_pipeline_sends: bool
     scatter_gather_pipeline: bool
     overlap_ep: bool
@@ -92,6 +128,7 @@ class Framework:
     moe_sync_seconds: float
     gpu_spread: float
     step_spread: float
+    dummy_gradients: bool
     allocator_reserve: float
     context_nbytes: float
     sources: Mapping[str, str] = field(hash=False)
@@ -104,21 +141,61 @@ def names() -> list[str]:
 
 @functools.cache
 def load(name: str) -> Framework:
-    """A framework by name.
+    """A framework by its name, or by another spelling of it.
 
     Raises InputError for an unknown one.
     """
-    if name not in _NAMES:
-        known = closest(name, _NAMES) or f"; known: {', '.join(_NAMES)}"
-        raise InputError(f"framework {shorten(name)} is not supported yet{known}")
-    return _read(name)
+    return _framework(_document(_known(name)))
 
 
-def _read(name: str) -> Framework:
+def laid_over(name: str, said: Mapping[str, Value]) -> Framework:
+    """A framework with some facts as a scenario says them: `laid_over("nemo", {"overlap_tp": False})`.
+
+    Raises InputError for an unknown framework or field, and for a value that the field cannot have.
+    """
+    document = _document(_known(name))
+    for field_name in said:
+        if field_name not in FACTS:
+            fix = closest(field_name, FACTS) or f"; known: {', '.join(FACTS)}"
+            raise InputError(f"framework: there is no {shorten(field_name)}{fix}")
+    facts = {field_name: {"value": value, "source": _SAID} for field_name, value in said.items()}
+    try:
+        return _framework(Document(name="framework", data={**_mapping(document), **facts}, lines={}))
+    except InputError as error:
+        raise InputError(str(error).replace(": ", ".", 1).replace(".value:", ":", 1)) from None
+
+
+def _known(name: str) -> str:
+    known = ALIASES.get(name, name)
+    if known not in _NAMES:
+        fix = closest(name, (*_NAMES, *ALIASES)) or f"; known: {', '.join(_NAMES)}"
+        raise InputError(f"framework {shorten(name)} is not known{fix}")
+    return known
+
+
+def _document(name: str) -> Document:
+    """The file of a framework over that of the one which it extends."""
+    document = read(_FOLDER / f"{name}.yaml")
+    own = _mapping(document)
+    extended = own.pop("extends", None)
+    below = _mapping(_document(extended)) if isinstance(extended, str) else {}
+    return Document(name=document.name, data={**below, **own}, lines=document.lines)
+
+
+def _mapping(document: Document) -> dict[str, Value]:
+    assert isinstance(document.data, dict)
+    return dict(document.data)
+
+
+def _framework(document: Document) -> Framework:
     from sim.frameworks.schema import FrameworkFile
 
-    file = validate(read(Path(__file__).parent / f"{name}.yaml"), FrameworkFile)
-    facts = {field: fact for field, fact in file.model_dump().items() if isinstance(fact, dict)}
-    values = {field: fact["value"] for field, fact in facts.items()}
-    sources = {field: fact["source"] for field, fact in facts.items()}
+    file = validate(document, FrameworkFile)
+    facts = {name: fact for name, fact in file.model_dump().items() if isinstance(fact, dict)}
+    values = {name: fact["value"] for name, fact in facts.items()}
+    sources = {name: fact["source"] for name, fact in facts.items()}
     return Framework(name=file.name, description=file.description, sources=sources, **values)
+
+
+FACTS = tuple(one.name for one in fields(Framework) if one.name not in ("name", "description", "sources"))
+"""What a file says of a framework, and a scenario may lay over it."""

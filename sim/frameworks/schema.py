@@ -8,6 +8,7 @@ Value = TypeVar("Value")
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]
+Ratio = Annotated[float, Field(gt=0, le=10)]
 
 
 class Fact(BaseModel, Generic[Value]):
@@ -26,7 +27,10 @@ class FrameworkFile(BaseModel):
 
     name: str
     description: str
+    zero: Fact[Literal[0, 1, 2, 3]]
     attention: Fact[Literal["unfused", "flash"]]
+    flash_speed: Fact[Ratio]
+    flash_speed_hopper: Fact[Ratio]
     fused_softmax: Fact[bool]
     fused_bias_dropout: Fact[bool]
     fused_cross_entropy: Fact[bool]
@@ -47,6 +51,8 @@ class FrameworkFile(BaseModel):
     bucket_parameters_per_replica: Fact[Whole]
     prefetch: Fact[Whole]
     reshard_after_forward: Fact[bool]
+    collectives_per_layer: Fact[Count]
+    regather_recompute: Fact[bool]
     overlap_pipeline_sends: Fact[bool]
     scatter_gather_pipeline: Fact[bool]
     overlap_ep: Fact[bool]
@@ -58,5 +64,6 @@ class FrameworkFile(BaseModel):
     moe_sync_seconds: Fact[Amount]
     gpu_spread: Fact[Amount]
     step_spread: Fact[Amount]
+    dummy_gradients: Fact[bool]
     allocator_reserve: Fact[Amount]
     context_nbytes: Fact[Amount]

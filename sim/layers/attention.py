@@ -1,17 +1,14 @@
 """The attention half of a layer: norm, query-key-value product, the core, output product, residual.
 
-Heads are dealt to the tp ranks; the core runs on the rank's own heads without communication. Positions are added before
-(learned), turned into queries and keys (rotary), or a bias on the scores (ALiBi): free, as the scores are at hand.
+Heads are dealt to the tp ranks; the core runs on the rank's own heads, and talks only to ranks that share a sequence.
+Positions are added before (learned), turned into queries and keys (rotary), or a bias on the scores (ALiBi): free, as
+the scores are at hand.
 """
 
-from collections.abc import Iterable
-
-from sim.costs import ELEMENT, memory_bound, sharing
-from sim.costs.attention import Shape, flash_backward, flash_forward, unfused_backward, unfused_forward
-from sim.costs.law import basis_of
+from sim.costs import ELEMENT
 from sim.costs.memory_bound import Kernel
-from sim.instructions import Basis, Block, Compute, Load
-from sim.layers import latent_attention
+from sim.instructions import Block
+from sim.layers import context_parallel, core, latent_attention
 from sim.layers.context import (
     Context,
     Pass,
@@ -25,7 +22,17 @@ from sim.layers.context import (
     run,
     saved_norm_and_residual,
 )
-from sim.layers.linear import column_backward, column_forward, row_backward, row_forward
+from sim.layers.linear import (
+    column_backward,
+    column_forward,
+    column_kept_nbytes,
+    column_weights,
+    row_backward,
+    row_forward,
+    row_kept_nbytes,
+    row_weights,
+)
+from sim.layers.products import number_nbytes
 
 NORM, QKV, PROJECTION = "attention norm", "qkv", "projection"
 
@@ -35,7 +42,8 @@ def forward(context: Context) -> Pass:
     return join(
         compute_pass(norm_forward(context, NORM)),
         latent_attention.forward(context) if context.model.mla else _qkv_forward(context),
-        compute_pass((*core_forward(context), *_merge_heads(context))),
+        context_parallel.forward(context),
+        compute_pass(_merge_heads(context)),
         row_forward(context, PROJECTION, _output_width(context), context.model.hidden),
         compute_pass(residual_forward(context, "attention")),
     )
@@ -43,58 +51,40 @@ def forward(context: Context) -> Pass:
 
 def backward(context: Context) -> Pass:
     """Gradients of the block; with selective recomputation the core runs forward again first."""
-    again = core_forward(context, "recompute ") if context.recompute == "selective" else ()
+    if context.half == "weight":
+        return _weights(context)
+    again = context_parallel.forward(context, "recompute ") if context.recompute == "selective" else {}
     return join(
         compute_pass(residual_backward(context, "attention")),
         row_backward(context, PROJECTION, _output_width(context), context.model.hidden),
-        compute_pass((*_merge_heads(context), *again, *core_backward(context))),
+        compute_pass(_merge_heads(context)),
+        again,
+        context_parallel.backward(context),
         latent_attention.backward(context) if context.model.mla else _qkv_backward(context),
         compute_pass(norm_backward(context, NORM)),
     )
 
 
-def core_forward(context: Context, prefix: str = "") -> Block:
-    """Scores, softmax, dropout, context; `prefix` tells a recomputation apart."""
-    gpu, shape, framework = context.gpu, _shape(context), context.framework
-    if framework.attention == "flash":
-        load = sharing.flash(gpu.fit["flash_forward_efficiency"])
-        return (_flash(f"{prefix}flash forward", flash_forward(gpu, shape), load),)
-    kernels = unfused_forward(gpu, shape, fused_softmax=framework.fused_softmax, dropout=context.dropout)
-    return _bound_by_scores(context, ((prefix + name, seconds) for name, seconds in kernels))
-
-
-def core_backward(context: Context) -> Block:
-    """Gradients of queries, keys and values."""
-    gpu, shape, framework = context.gpu, _shape(context), context.framework
-    if framework.attention == "flash":
-        load = sharing.flash(gpu.fit["flash_backward_efficiency"])
-        return (_flash("flash backward", flash_backward(gpu, shape), load),)
-    kernels = unfused_backward(gpu, shape, fused_softmax=framework.fused_softmax, dropout=context.dropout)
-    return _bound_by_scores(context, kernels)
-
-
-def _flash(name: str, seconds: float, load: Load) -> Compute:
-    """The level of training's kernels is the data sheet's; the tables have those of serving."""
-    return Compute(name=name, duration=seconds, load=load, basis=(Basis("flash attention", "datasheet", seconds),))
-
-
-def _bound_by_scores(context: Context, kernels: Iterable[tuple[str, float]]) -> Block:
-    """Unfused kernels, the products too, are as fast as the HBM takes the scores."""
-    gpu, law = context.gpu, memory_bound.LAW
-    load = sharing.streaming(gpu)
-    return tuple(
-        Compute(name=name, duration=seconds, load=load, basis=basis_of(gpu, law, seconds, is_measured=False))
-        for name, seconds in kernels
-    )
-
-
 def saved_nbytes(context: Context) -> float:
     """Bytes kept for backward without full recomputation [Korthikanti et al. 2022, section 4.1]: norm and residual;
-    queries, keys, values; the context; and the core's scores (unfused) or log-sum-exp (flash) unless recomputed."""
+    queries, keys, values; the context; and the core's scores (unfused) or log-sum-exp (flash) unless recomputed.
+
+    In 8 or 4 bits products keep their inputs so; the context, which flash attention keeps too, is there twice then
+    [Transformer Engine, module/linear.py, what forward saves].
+    """
     inputs = latent_attention.saved_nbytes(context) if context.model.mla else _qkv_nbytes(context)
-    output = ELEMENT * context.num_tokens * _output_width(context) / context.tp
-    core = 0.0 if context.recompute == "selective" else _core_nbytes(context)
-    return saved_norm_and_residual(context) + inputs + output + core
+    is_cast = number_nbytes(context) < ELEMENT
+    output = (ELEMENT + (number_nbytes(context) if is_cast else 0)) * context.num_tokens * _output_width(context)
+    of_core = 0.0 if context.recompute == "selective" else _core_nbytes(context)
+    return saved_norm_and_residual(context, number_nbytes(context)) + inputs + output / context.tp + of_core
+
+
+def saved_for_weights_nbytes(context: Context) -> float:
+    """Bytes that a backward pass of inputs alone leaves for that of weights."""
+    down = row_kept_nbytes(context, _output_width(context), context.model.hidden)
+    if context.model.mla:
+        return latent_attention.saved_for_weights_nbytes(context) + down
+    return column_kept_nbytes(context, context.model.hidden, _qkv_width(context)) + down
 
 
 def parameters(context: Context) -> int:
@@ -128,10 +118,19 @@ def _qkv_backward(context: Context) -> Pass:
     )
 
 
+def _weights(context: Context) -> Pass:
+    """The weight gradients alone."""
+    before = row_weights(context, PROJECTION, _output_width(context), context.model.hidden)
+    if context.model.mla:
+        return latent_attention.weights(context, before)
+    return column_weights(context, QKV, context.model.hidden, _qkv_width(context), before)
+
+
 def _qkv_nbytes(context: Context) -> float:
     """Queries, keys and values; where queries and keys are normed, both before it too."""
     model = context.model
-    width = _qkv_width(context) + (model.query_width + model.kv_width if model.qk_norm else 0)
+    kept = model.query_width + 2 * model.kv_width * context_parallel.key_value_copies(context)
+    width = kept + (model.query_width + model.kv_width if model.qk_norm else 0)
     return ELEMENT * context.num_tokens * width / context.tp
 
 
@@ -157,26 +156,11 @@ def _output_width(context: Context) -> int:
     return context.model.num_heads * mla.v_head_dim if mla else context.model.query_width
 
 
-def _shape(context: Context) -> Shape:
-    """Latent attention has made a key and a value for every head when the core runs."""
-    model, mla = context.model, context.model.mla
-    return Shape(
-        batch=context.micro_batch,
-        seq_len=context.seq_len,
-        num_heads=model.num_heads // context.tp,
-        num_kv_heads=(model.num_heads if mla else model.num_kv_heads) // context.tp,
-        head_dim=mla.nope_head_dim + mla.rope_head_dim if mla else model.head_dim,
-        value_dim=mla.v_head_dim if mla else model.head_dim,
-        precision=context.precision,
-        window=context.kind.window,
-    )
-
-
 def _core_nbytes(context: Context) -> float:
     """Unfused: softmax output 2, dropout mask 1 and dropout output 2 per score; flash: 4 per row."""
-    shape = _shape(context)
+    shape = core.shape_of(context)
     if context.framework.attention == "flash":
-        return 4 * shape.num_scores / shape.seq_len
+        return 4 * shape.num_scores / shape.keys
     return shape.num_scores * (ELEMENT + (1 + ELEMENT if context.dropout else 0))
 
 

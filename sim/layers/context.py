@@ -4,18 +4,20 @@ A pass is what one rank does for one microbatch: a block for the compute stream 
 it, one for each of the streams "tp", "cp" and "ep". Flags tie them together; each is recorded once and waited for once.
 """
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from sim.costs import ELEMENT, sharing
+from sim.costs.gemm import FORMATS
 from sim.costs.law import basis_of
 from sim.costs.memory_bound import LAW, MEASURED, NBYTES, Kernel, kernel
 from sim.frameworks import Framework
 from sim.instructions import Block, Category, Collective, CollectiveOperation, Compute, Instruction
 from sim.models.transformer import LayerKind, Transformer
 from sim.plan import ContextKind, Recompute
-from sim.workload import Precision
+from sim.workload import ExpertLoad, Precision
 from topologies.hardware import Gpu
 
 Pass = Mapping[str, Block]
@@ -26,6 +28,8 @@ Half = Literal["both", "input", "weight"]
 
 PLAIN: Final = LayerKind()
 """A dense layer whose attention sees all that came before."""
+
+BALANCED: Final = ExpertLoad()
 
 COMPUTE: Final = "compute"
 TP: Final = "tp"
@@ -57,6 +61,7 @@ class Context:
     ep: int = 1
     etp: int = 1
     half: Half = "both"
+    experts: ExpertLoad = BALANCED
 
     @property
     def num_tokens(self) -> int:
@@ -88,6 +93,18 @@ class Context:
         return self.model.dropout and self.framework.dropout
 
 
+def sixteen_bits(context: Context) -> Context:
+    """The same for what stays in 16 bits where the large products run in fewer: core, router, head."""
+    return replace(context, precision="bf16") if FORMATS[context.precision].quantises else context
+
+
+def vocab_share(context: Context) -> int:
+    """Words of a tp rank: the vocabulary is padded to a multiple of vocab_multiple x tp [Megatron-LM, tokenizer.py,
+    _vocab_size_with_padding]."""
+    multiple = context.framework.vocab_multiple
+    return math.ceil(context.model.vocab / (multiple * context.tp)) * multiple
+
+
 def compute_pass(instructions: Iterable[Instruction]) -> Pass:
     """A pass that needs the compute stream only."""
     return {COMPUTE: tuple(instructions)}
@@ -95,8 +112,11 @@ def compute_pass(instructions: Iterable[Instruction]) -> Pass:
 
 def join(*passes: Pass) -> Pass:
     """One pass after the other, stream by stream."""
-    streams = dict.fromkeys(stream for one in passes for stream in one)
-    return {stream: tuple(entry for one in passes for entry in one.get(stream, ())) for stream in streams}
+    streams: dict[str, list[Instruction]] = {}
+    for one in passes:
+        for stream, block in one.items():
+            streams.setdefault(stream, []).extend(block)
+    return {stream: tuple(entries) for stream, entries in streams.items()}
 
 
 def run(context: Context, name: str, what: Kernel, num_elements: float) -> Compute:
@@ -163,9 +183,10 @@ def residual_backward(context: Context, name: str) -> Block:
     return drop + bias
 
 
-def saved_norm_and_residual(context: Context) -> float:
-    """Bytes around a block that wait for backward: the norm's input, the block's input, a dropout mask."""
-    return context.local_hidden_elements * (ELEMENT + ELEMENT + (1 if context.dropout else 0))
+def saved_norm_and_residual(context: Context, input_nbytes: float = ELEMENT) -> float:
+    """Bytes around a block that wait for backward: the norm's input, the block's (`input_nbytes` a number), a dropout
+    mask."""
+    return context.local_hidden_elements * (ELEMENT + input_nbytes + (1 if context.dropout else 0))
 
 
 def norm_parameters(context: Context) -> int:

@@ -7,7 +7,17 @@ from sim.costs import ELEMENT
 from sim.costs.memory_bound import Kernel
 from sim.instructions import Block
 from sim.layers.context import Context, Pass, compute_pass, join, run
-from sim.layers.linear import column_backward, column_forward, row_backward, row_forward
+from sim.layers.linear import (
+    column_backward,
+    column_forward,
+    column_kept_nbytes,
+    column_weights,
+    row_backward,
+    row_forward,
+    row_kept_nbytes,
+    row_weights,
+)
+from sim.layers.products import number_nbytes
 
 
 def forward(context: Context, name: str, ffn: int) -> Pass:
@@ -21,11 +31,20 @@ def forward(context: Context, name: str, ffn: int) -> Pass:
 
 def backward(context: Context, name: str, ffn: int) -> Pass:
     """Gradients of the MLP."""
+    if context.half == "weight":
+        down = row_weights(context, f"{name} down", ffn, context.model.hidden)
+        return column_weights(context, f"{name} up", context.model.hidden, up_width(context, ffn), down)
     return join(
         row_backward(context, f"{name} down", ffn, context.model.hidden),
         compute_pass(activation_backward(context, name, context.num_tokens, ffn)),
         column_backward(context, f"{name} up", context.model.hidden, up_width(context, ffn)),
     )
+
+
+def saved_for_weights_nbytes(context: Context, ffn: int) -> float:
+    """Bytes that a backward pass of inputs alone leaves for that of weights."""
+    up = column_kept_nbytes(context, context.model.hidden, up_width(context, ffn))
+    return up + row_kept_nbytes(context, ffn, context.model.hidden)
 
 
 def parameters(context: Context, ffn: int) -> int:
@@ -57,5 +76,6 @@ def activation_backward(context: Context, name: str, num_tokens: int, ffn: int) 
 
 
 def activation_nbytes(context: Context, num_tokens: int, ffn: int) -> float:
-    """Bytes of the activation's input and output on this rank, which are kept for backward."""
-    return ELEMENT * num_tokens * (up_width(context, ffn) + ffn) / context.tp
+    """Bytes of the activation's input and output on this rank, which are kept for backward; the output as the product
+    down takes it."""
+    return num_tokens * (ELEMENT * up_width(context, ffn) + number_nbytes(context) * ffn) / context.tp

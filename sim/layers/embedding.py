@@ -3,10 +3,8 @@
 With sequence parallelism the sum is a reduce-scatter, and positions and dropout work on 1/tp of the tokens.
 """
 
-import math
-
 from sim.costs.memory_bound import embedding_gradient
-from sim.layers.context import Context, Pass, compute_pass, gathered, run, scattered_sum, streaming
+from sim.layers.context import Context, Pass, compute_pass, gathered, run, scattered_sum, streaming, vocab_share
 
 
 def forward(context: Context) -> Pass:
@@ -22,7 +20,12 @@ def forward(context: Context) -> Pass:
 
 
 def backward(context: Context) -> Pass:
-    """Dropout, the gradient gathered where it is cut along the sequence, rows added to the weight gradient."""
+    """Dropout, the gradient gathered where it is cut along the sequence, rows added to the weight gradient.
+
+    There is no input gradient: of a split pass all of it is the weight half.
+    """
+    if context.half == "input":
+        return {}
     local = context.local_hidden_elements
     drop = (run(context, "embedding dropout backward", "dropout backward", local),) if context.dropout else ()
     gather = gathered(context, "embedding gradient gather", context.hidden_nbytes)
@@ -39,4 +42,4 @@ def parameters(context: Context) -> int:
     """Parameters on one tp rank: its part of the vocabulary, and all learned positions."""
     model = context.model
     positions = model.max_seq_len if model.position == "learned" else 0
-    return (math.ceil(model.vocab / context.tp) + positions) * model.hidden
+    return (vocab_share(context) + positions) * model.hidden

@@ -8,7 +8,16 @@ are cut by heads, and gather the latents (not the hidden state) where tokens are
 from sim.costs import ELEMENT
 from sim.instructions import Block
 from sim.layers.context import Context, Pass, compute_pass, gathered, join, run, scattered_sum
-from sim.layers.linear import column_backward, column_forward, whole_backward, whole_forward
+from sim.layers.linear import (
+    column_backward,
+    column_forward,
+    column_kept_nbytes,
+    column_weights,
+    whole_backward,
+    whole_forward,
+    whole_kept_nbytes,
+)
+from sim.layers.products import number_nbytes
 from sim.models.transformer import Mla
 
 QUERY_DOWN, QUERY_UP, QUERY = "query down", "query up", "query"
@@ -43,6 +52,28 @@ def backward(context: Context) -> Pass:
     )
 
 
+def weights(context: Context, before: Block) -> Pass:
+    """The weight gradients alone; latents are gathered beside what runs `before` the first and between them."""
+    mla, hidden = _mla(context), context.model.hidden
+    up = column_weights(context, KEY_VALUE_UP, mla.kv_lora_rank, _key_value_up_width(context), before)
+    down = whole_backward(context, KEY_VALUE_DOWN, hidden, mla.kv_lora_rank + mla.rope_head_dim)
+    if mla.q_lora_rank is None:
+        return join(up, column_weights(context, QUERY, hidden, _query_width(context), down))
+    queries = column_weights(context, QUERY_UP, mla.q_lora_rank, _query_width(context), down)
+    return join(up, queries, compute_pass(whole_backward(context, QUERY_DOWN, hidden, mla.q_lora_rank)))
+
+
+def saved_for_weights_nbytes(context: Context) -> float:
+    """Bytes that a backward pass of inputs alone leaves for that of weights."""
+    mla, hidden, rank = _mla(context), context.model.hidden, _mla(context).q_lora_rank
+    up = column_kept_nbytes(context, mla.kv_lora_rank, _key_value_up_width(context))
+    down = whole_kept_nbytes(context, hidden, mla.kv_lora_rank + mla.rope_head_dim)
+    if rank is None:
+        return up + down + column_kept_nbytes(context, hidden, _query_width(context))
+    queries = column_kept_nbytes(context, rank, _query_width(context)) + whole_kept_nbytes(context, hidden, rank)
+    return up + down + queries
+
+
 def saved_nbytes(context: Context) -> float:
     """Bytes kept for backward: each latent before and after its norm; queries, keys and values of this rank's heads.
 
@@ -50,9 +81,9 @@ def saved_nbytes(context: Context) -> float:
     [Megatron-Core, recompute module mla_up_proj], not the selective one.
     """
     mla = _mla(context)
-    latents = 2 * context.local_tokens * (mla.kv_lora_rank + (mla.q_lora_rank or 0))
+    latents = context.local_tokens * (mla.kv_lora_rank + (mla.q_lora_rank or 0))
     heads = 2 * _query_width(context) + context.model.num_heads * mla.v_head_dim
-    return ELEMENT * (latents + context.num_tokens * heads / context.tp)
+    return (ELEMENT + number_nbytes(context)) * latents + ELEMENT * context.num_tokens * heads / context.tp
 
 
 def parameters(context: Context) -> int:
@@ -65,9 +96,14 @@ def parameters(context: Context) -> int:
 
 def replicated_parameters(context: Context) -> int:
     """Parameters that every tp rank holds whole: products down to the latents, norms of the latents."""
-    mla, hidden = _mla(context), context.model.hidden
-    ranks = mla.kv_lora_rank + (mla.q_lora_rank or 0)
-    return hidden * (ranks + mla.rope_head_dim) + ranks
+    mla = _mla(context)
+    return down_parameters(context) + mla.kv_lora_rank + (mla.q_lora_rank or 0)
+
+
+def down_parameters(context: Context) -> int:
+    """Parameters of the products down."""
+    mla = _mla(context)
+    return context.model.hidden * (mla.kv_lora_rank + (mla.q_lora_rank or 0) + mla.rope_head_dim)
 
 
 def _mla(context: Context) -> Mla:

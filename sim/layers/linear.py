@@ -4,52 +4,73 @@ backward. With sequence parallelism [Korthikanti et al. 2022] that all-reduce is
 at the next column-parallel layer, whose whole input is gathered again for the weight gradient.
 """
 
-from typing import NamedTuple
+from functools import partial
 
-from sim.costs import ELEMENT, sharing
-from sim.costs.gemm import Layout, gemm, law_of
-from sim.costs.law import basis_of
-from sim.instructions import Block, Compute, Record, Wait
-from sim.layers.context import COMPUTE, TP, Context, Pass, compute_pass, gathered, scattered_sum
+from sim.costs import ELEMENT
+from sim.instructions import Block
+from sim.layers import products, user_buffers
+from sim.layers.context import COMPUTE, TP, Context, Pass, compute_pass, gathered, join, scattered_sum
+from sim.layers.overlap import beside
+from sim.layers.products import number_nbytes
 
 
 def column_forward(context: Context, name: str, width_in: int, width_out: int) -> Pass:
-    """`width_out` is the whole width; this rank makes 1/tp of it."""
-    gather = gathered(context, f"{name} input gather", _nbytes(context, width_in))
-    return compute_pass((*gather, _forward(context, name, width_in, width_out // context.tp)))
+    """`width_out` is the whole width; this rank makes 1/tp of it.
+
+    In 8 or 4 bits the input is cast before it is gathered [Transformer Engine, distributed.py, _all_gather_fp8].
+    """
+    make = partial(products.forward, context, name, width_in=width_in, width_out=width_out // context.tp)
+    cast = products.cast(context, f"{name} input", context.local_tokens, width_in, has_amax=True)
+    return join(compute_pass(cast), _gather_and(context, name, f"{name} input", make, width_in))
 
 
 def row_forward(context: Context, name: str, width_in: int, width_out: int) -> Pass:
     """`width_in` is the whole width; this rank holds 1/tp of it."""
-    add = scattered_sum(context, f"{name} output sum", _nbytes(context, width_out))
-    return compute_pass((_forward(context, name, width_in // context.tp, width_out), *add))
+    local, nbytes = width_in // context.tp, _nbytes(context, width_out)
+    make = partial(products.forward, context, name, width_in=local, width_out=width_out)
+    cast = compute_pass(products.cast(context, f"{name} input", context.num_tokens, local))
+    if user_buffers.are_used(context, name):
+        return join(cast, user_buffers.scattered_product(context, f"{name} output sum", make, nbytes))
+    add = scattered_sum(context, f"{name} output sum", nbytes)
+    return join(cast, compute_pass((make(context.num_tokens), *add)))
 
 
 def whole_forward(context: Context, name: str, width_in: int, width_out: int) -> Block:
     """Every rank holds the whole matrix, and works on its tokens."""
-    return (_product(context, f"{name} forward", context.local_tokens, width_out, width_in),)
+    tokens = context.local_tokens
+    cast = products.cast(context, f"{name} input", tokens, width_in, has_amax=True)
+    return (*cast, products.forward(context, name, tokens, width_in, width_out))
 
 
 def whole_backward(context: Context, name: str, width_in: int, width_out: int) -> Block:
-    """Both gradients, of the rank's tokens; those of the weights are summed over the ranks once a step."""
+    """Gradients of the rank's tokens; those of the weights are summed over the ranks once a step."""
     tokens = context.local_tokens
-    input_gradient = _product(context, f"{name} input gradient", tokens, width_in, width_out, "input_gradient")
-    return (input_gradient, _weight_gradient(context, name, width_in, width_out, tokens))
+    weight_gradient = (products.weight_gradient(context, name, tokens, width_in, width_out),)
+    if context.half == "weight":
+        return weight_gradient
+    cast = products.cast(context, f"{name} output gradient", tokens, width_out)
+    input_gradient = (*cast, products.input_gradient(context, name, tokens, width_in, width_out))
+    return input_gradient if context.half == "input" else input_gradient + weight_gradient
 
 
 def column_backward(context: Context, name: str, width_in: int, width_out: int) -> Pass:
     """Input gradient, its sum over the ranks beside the weight gradient; the re-gathered input beside the former."""
-    local = width_out // context.tp
-    input_gradient = (_input_gradient(context, name, width_in, local),)
-    weight_gradient = (_weight_gradient(context, name, width_in, local, context.num_tokens),)
+    if context.half == "weight":
+        return column_weights(context, name, width_in, width_out)
+    local, tokens = width_out // context.tp, context.num_tokens
+    cast = products.cast(context, f"{name} output gradient", tokens, local)
+    input_gradient = (products.input_gradient(context, name, tokens, width_in, local),)
     add = scattered_sum(context, f"{name} input gradient sum", _nbytes(context, width_in))
-    gather = gathered(context, f"{name} input gather", _nbytes(context, width_in))
-    if context.tp == 1 or not context.framework.overlap_input_gradient:
-        return compute_pass((*gather, *input_gradient, *add, *weight_gradient))
-    gathering = _beside(gather, f"{name} gather")
-    adding = _beside(add, f"{name} sum")
+    if context.half == "input":
+        return compute_pass((*cast, *input_gradient, *add))
+    weight_gradient = (products.weight_gradient(context, name, tokens, width_in, local),)
+    gather = _gathered_again(context, name, width_in)
+    if not _overlaps(context, name):
+        return compute_pass((*cast, *gather, *input_gradient, *add, *weight_gradient))
+    gathering, adding = beside(gather, f"{name} gather"), beside(add, f"{name} sum")
     return {
         COMPUTE: (
+            *cast,
             *gathering.begin,
             *input_gradient,
             *gathering.end,
@@ -63,58 +84,70 @@ def column_backward(context: Context, name: str, width_in: int, width_out: int) 
 
 def row_backward(context: Context, name: str, width_in: int, width_out: int) -> Pass:
     """The output's gradient (gathered, where it is cut along the sequence), then both gradients."""
-    local = width_in // context.tp
-    gather = gathered(context, f"{name} output gradient gather", _nbytes(context, width_out))
-    input_gradient = _input_gradient(context, name, local, width_out)
-    weight_gradient = _weight_gradient(context, name, local, width_out, context.num_tokens)
-    return compute_pass((*gather, input_gradient, weight_gradient))
+    weights = compute_pass(row_weights(context, name, width_in, width_out))
+    if context.half == "weight":
+        return weights
+    make = partial(
+        products.input_gradient, context, name, width_in=width_in // context.tp, width_out=width_out
+    )  # fmt: skip
+    cast = products.cast(context, f"{name} output gradient", context.local_tokens, width_out)
+    inputs = join(compute_pass(cast), _gather_and(context, name, f"{name} output gradient", make, width_out))
+    return inputs if context.half == "input" else join(inputs, weights)
+
+
+def row_weights(context: Context, name: str, width_in: int, width_out: int) -> Block:
+    """The weight gradient of a row-parallel layer: its input was never cut, its output's gradient is gathered."""
+    return (products.weight_gradient(context, name, context.num_tokens, width_in // context.tp, width_out),)
+
+
+def column_weights(context: Context, name: str, width_in: int, width_out: int, before: Block = ()) -> Pass:
+    """The weight gradient of a column-parallel layer; its input is gathered beside what comes `before`.
+
+    That is what a separate weight pass does [sail-sg/zero-bubble, weight_grad_store.py: the next gather is started
+    before the product]; input and output gradient are kept as they were, cut along the sequence.
+    """
+    tokens, local = context.num_tokens, width_out // context.tp
+    weight_gradient = (products.weight_gradient(context, name, tokens, width_in, local),)
+    gather = _gathered_again(context, name, width_in)
+    if not (before and gather and _overlaps(context, name)):
+        return compute_pass((*before, *gather, *weight_gradient))
+    gathering = beside(gather, f"{name} weight gather")
+    return {COMPUTE: (*gathering.begin, *before, *gathering.end, *weight_gradient), TP: gathering.aside}
+
+
+def column_kept_nbytes(context: Context, width_in: int, width_out: int) -> float:
+    """Bytes that wait for a separate weight pass: the rank's tokens of the input, the gradient of its output."""
+    numbers = context.local_tokens * width_in + context.num_tokens * width_out / context.tp
+    return number_nbytes(context) * numbers
+
+
+def row_kept_nbytes(context: Context, width_in: int, width_out: int) -> float:
+    """Bytes that wait for a separate weight pass: the input, and the output's gradient, which was gathered."""
+    return number_nbytes(context) * context.num_tokens * (width_in / context.tp + width_out)
+
+
+def whole_kept_nbytes(context: Context, width_in: int, width_out: int) -> float:
+    """Bytes that wait for a separate weight pass, of the rank's tokens."""
+    return number_nbytes(context) * context.local_tokens * (width_in + width_out)
+
+
+def _overlaps(context: Context, name: str) -> bool:
+    """Whether gather and sum of a column-parallel layer run beside its gradients; user buffers do so in bulk."""
+    return context.tp > 1 and (context.framework.overlap_input_gradient or user_buffers.are_used(context, name))
+
+
+def _gather_and(context: Context, name: str, what: str, make: user_buffers.Make, width: int) -> Pass:
+    """A product of all tokens, which are gathered before it or meanwhile; `width` numbers of a token."""
+    nbytes = number_nbytes(context) * context.num_tokens * width
+    if user_buffers.are_used(context, name):
+        return user_buffers.gathered_product(context, what, make, nbytes)
+    return compute_pass((*gathered(context, f"{what} gather", nbytes), make(context.num_tokens)))
+
+
+def _gathered_again(context: Context, name: str, width: int) -> Block:
+    return gathered(context, f"{name} input gather", number_nbytes(context) * context.num_tokens * width)
 
 
 def _nbytes(context: Context, width: int) -> float:
-    """Bytes of all tokens, `width` numbers each."""
+    """Bytes of all tokens, `width` 16-bit numbers each."""
     return ELEMENT * context.num_tokens * width
-
-
-def _forward(context: Context, name: str, width_in: int, width_out: int) -> Compute:
-    return _product(context, f"{name} forward", context.num_tokens, width_out, width_in)
-
-
-def _input_gradient(context: Context, name: str, width_in: int, width_out: int) -> Compute:
-    return _product(context, f"{name} input gradient", context.num_tokens, width_in, width_out, "input_gradient")
-
-
-def _product(
-    context: Context, name: str, num_tokens: int, width_out: int, width_in: int, layout: Layout = "forward"
-) -> Compute:
-    return _gemm(context, name, (num_tokens, width_out, width_in), layout, ELEMENT)
-
-
-def _weight_gradient(context: Context, name: str, width_in: int, width_out: int, num_tokens: int) -> Compute:
-    """The product is added to the accumulated gradient on its way out [apex, fused_weight_gradient_mlp_cuda]."""
-    nbytes = 2 * context.framework.gradient_nbytes
-    return _gemm(context, f"{name} weight gradient", (width_out, width_in, num_tokens), "weight_gradient", nbytes)
-
-
-def _gemm(context: Context, name: str, shape: tuple[int, int, int], layout: Layout, output_nbytes: float) -> Compute:
-    """Between two products of a layer others run: its weights are no longer in the L2, as they are in a benchmark."""
-    gpu, precision = context.gpu, context.precision
-    seconds = gemm(gpu, *shape, precision, output_nbytes=output_nbytes, layout=layout, cold_weights=True)
-    load = sharing.product(gpu, seconds, *shape, precision, output_nbytes=output_nbytes)
-    m, n, k = shape
-    basis = basis_of(gpu, law_of(precision), seconds, is_measured=layout == "forward", m=m, n=n, k=k)
-    return Compute(name=name, duration=seconds, load=load, basis=basis)
-
-
-class _Beside(NamedTuple):
-    """Where the compute stream starts a block of the tp stream, the block itself, and where it needs the result."""
-
-    begin: Block
-    aside: Block
-    end: Block
-
-
-def _beside(block: Block, name: str) -> _Beside:
-    if not block:
-        return _Beside((), (), ())
-    ready, done = f"{name} ready", f"{name} done"
-    return _Beside((Record(ready),), (Wait(ready), *block, Record(done)), (Wait(done),))

@@ -13,6 +13,7 @@ from sim.layers.context import (
     residual_forward,
     saved_norm_and_residual,
 )
+from sim.layers.products import number_nbytes
 
 NORM, MLP = "mlp norm", "mlp"
 
@@ -30,9 +31,12 @@ def forward(context: Context) -> Pass:
 def backward(context: Context) -> Pass:
     """Gradients of the block."""
     has_experts, ffn = context.kind.has_experts, context.model.ffn
+    gradients = moe.backward(context) if has_experts else dense.backward(context, MLP, ffn)
+    if context.half == "weight":
+        return gradients
     return join(
         compute_pass(residual_backward(context, MLP)),
-        moe.backward(context) if has_experts else dense.backward(context, MLP, ffn),
+        gradients,
         compute_pass(norm_backward(context, NORM)),
     )
 
@@ -41,7 +45,15 @@ def saved_nbytes(context: Context) -> float:
     """Bytes kept for backward: norm and residual, the activation's input and output [Korthikanti et al. 2022]."""
     if context.kind.has_experts:
         return saved_norm_and_residual(context) + moe.saved_nbytes(context)
-    return saved_norm_and_residual(context) + dense.activation_nbytes(context, context.num_tokens, context.model.ffn)
+    activation = dense.activation_nbytes(context, context.num_tokens, context.model.ffn)
+    return saved_norm_and_residual(context, number_nbytes(context)) + activation
+
+
+def saved_for_weights_nbytes(context: Context) -> float:
+    """Bytes that a backward pass of inputs alone leaves for that of weights."""
+    if context.kind.has_experts:
+        return moe.saved_for_weights_nbytes(context)
+    return dense.saved_for_weights_nbytes(context, context.model.ffn)
 
 
 def parameters(context: Context) -> int:

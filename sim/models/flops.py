@@ -22,9 +22,9 @@ def model_flops(model: Transformer, batch: int, seq_len: int, *, causal: bool = 
 
 
 def hardware_flops(
-    model: Transformer, batch: int, seq_len: int, recompute: Recompute, *, causal: bool = False
+    model: Transformer, batch: int, seq_len: int, recompute: Recompute, *, causal: bool = False, recomputed: float = 1.0
 ) -> float:
-    """`model_flops` and what is recomputed, each once.
+    """`model_flops` and what is recomputed, each once; `recomputed` is the share of the layers that are.
 
     full: the forward pass of the layers again; for a GPT 96 B l s h^2 (1 + s/6h + V/16lh) [Narayanan et al. 2021].
     selective: the attention scores and weighted values again. The published 72 B l s h^2 (1 + s/3h + V/12lh)
@@ -32,16 +32,17 @@ def hardware_flops(
     """
     attention = attention_flops(model, seq_len, causal=causal)
     extra = {"none": 0.0, "selective": attention, "full": layers_flops(model, seq_len) + attention}[recompute]
-    return model_flops(model, batch, seq_len, causal=causal) + batch * extra
+    return model_flops(model, batch, seq_len, causal=causal) + batch * recomputed * extra
 
 
 def layers_flops(model: Transformer, seq_len: int) -> float:
     """Projections, MLPs, routers and experts of all layers, forward, one sequence; 24 l s h^2 for a GPT.
 
-    A token meets the router, `top_k` experts and the shared ones; none is dropped, and no expert is padded.
+    A token meets the router, `top_k` experts and the shared ones; none is dropped, and no expert is padded. A layer of
+    multi-token prediction counts as one more, with its projection of 2h to h.
     """
-    weights = sum(attention_weights(model) + _mlp_weights_met(model, kind) for kind in layer_kinds(model))
-    return 2.0 * seq_len * weights
+    weights = sum(attention_weights(model) + _mlp_weights_met(model, kind) for kind in _kinds(model))
+    return 2.0 * seq_len * (weights + 2 * model.mtp_layers * model.hidden**2)
 
 
 def attention_flops(model: Transformer, seq_len: int, *, causal: bool = False) -> float:
@@ -52,13 +53,26 @@ def attention_flops(model: Transformer, seq_len: int, *, causal: bool = False) -
     w/2 pairs more; conventions leave them out. A pair costs a product as wide as a key and one as wide as a value: in
     MLA nope + rope and v_head_dim wide [DeepSeek-V2, arXiv 2405.04434], not the latent, which training does not absorb.
     """
-    pairs = sum(_pairs(seq_len, kind.window, causal) for kind in layer_kinds(model))
+    pairs = sum(_pairs(seq_len, kind.window, causal) for kind in _kinds(model))
     return 2.0 * pairs * model.num_heads * _pair_width(model)
 
 
+def layer_flops(model: Transformer, kind: LayerKind, seq_len: int) -> float:
+    """One layer of a kind, forward, one causal sequence."""
+    products = 2.0 * seq_len * (attention_weights(model) + _mlp_weights_met(model, kind))
+    return products + 2.0 * _pairs(seq_len, kind.window, causal=True) * model.num_heads * _pair_width(model)
+
+
 def head_flops(model: Transformer, seq_len: int) -> float:
-    """Logits, forward, one sequence: 2 s h V."""
-    return 2.0 * seq_len * model.hidden * model.vocab
+    """Logits, forward, one sequence: 2 s h V, and once more for each further token that is predicted [Megatron-LM,
+    training.py, num_floating_point_operations]."""
+    return 2.0 * seq_len * model.hidden * model.vocab * (1 + model.mtp_layers)
+
+
+def _kinds(model: Transformer) -> tuple[LayerKind, ...]:
+    """All layers, those of multi-token prediction too, which are of the last kind."""
+    kinds = layer_kinds(model)
+    return kinds + kinds[-1:] * model.mtp_layers
 
 
 def _mlp_weights_met(model: Transformer, kind: LayerKind) -> int:

@@ -33,12 +33,26 @@ class MoeFile(_Section):
     """So many layers at the beginning keep the dense MLP."""
     every: _Depth = 1
     """Of the other layers every so many has experts, the last of each run: with 2 the layers 1, 3, 5, ... from 0."""
+    num_groups: _Count = 1
+    """Equal groups of experts; a token goes to experts of some of them only."""
+    top_groups: _Count = 1
+    """Groups that each token's experts are chosen from."""
 
     @model_validator(mode="after")
     def _enough_experts(self) -> Self:
         if self.top_k > self.num_experts:
             raise ValueError(f"top_k={self.top_k} is more than num_experts={self.num_experts}")
+        self._groups_fit()
         return self
+
+    def _groups_fit(self) -> None:
+        if self.num_experts % self.num_groups:
+            raise ValueError(f"num_groups={self.num_groups} does not divide num_experts={self.num_experts}")
+        if self.top_groups > self.num_groups:
+            raise ValueError(f"top_groups={self.top_groups} is more than num_groups={self.num_groups}")
+        available = self.num_experts // self.num_groups * self.top_groups
+        if self.top_k > available:
+            raise ValueError(f"top_k={self.top_k} is more than the {available} experts of top_groups={self.top_groups}")
 
 
 class MlaFile(_Section):
@@ -109,6 +123,8 @@ class ModelFile(_Section):
     """Experts in place of the MLP."""
     mla: MlaFile | None = None
     """Latent attention; then the widths of heads are given here, not by head_dim and num_kv_heads."""
+    mtp_layers: Annotated[int, Field(ge=0, le=100)] = 0
+    """Tokens after the next that are predicted too in training, each by a layer more (multi-token prediction)."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -173,6 +189,7 @@ class ModelFile(_Section):
             mla=Mla(**mla.model_dump()) if mla else None,
             window=self.window,
             full_every=self.full_every,
+            mtp_layers=self.mtp_layers,
         )
 
 

@@ -20,7 +20,8 @@ class Moe:
 
     `ffn` is the width of one expert; `shared_ffn` that of all shared experts together, which every token meets (0 where
     there are none). The first `num_dense_layers` layers keep the dense MLP, and of the others every `every`-th layer
-    has experts, the last of each such run (every=2: layers 1, 3, 5, ... counted from 0).
+    has experts, the last of each such run (every=2: layers 1, 3, 5, ... counted from 0). A token chooses its experts
+    from the best `top_groups` of `num_groups` equal groups of them, so that it goes to few nodes.
     """
 
     num_experts: int
@@ -29,6 +30,8 @@ class Moe:
     shared_ffn: int = 0
     num_dense_layers: int = 0
     every: int = 1
+    num_groups: int = 1
+    top_groups: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +51,11 @@ class Mla:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerKind:
     """What makes a layer other than its neighbours: experts in place of the MLP; a window on its attention, in tokens
-    (None: it sees all that came before)."""
+    (None: it sees all that came before); where layers load their experts differently, which of the histograms."""
 
     has_experts: bool = False
     window: int | None = None
+    histogram: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,7 @@ class Transformer:
     mla: Mla | None = None
     window: int | None = None
     full_every: int = 0
+    mtp_layers: int = 0
 
     @property
     def query_width(self) -> int:

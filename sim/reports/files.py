@@ -14,6 +14,7 @@ from pathlib import Path
 import orjson
 
 from sim import __version__
+from sim.memory import memory_csv
 from sim.reports.html import render
 from sim.trace import by_rank, perfetto
 from sim.training import TrainingReport
@@ -61,12 +62,21 @@ def write(report: TrainingReport, scenario: str, folder: Path, extras: Extras) -
         "result.json": result_json(report),
         "timeline.json.gz": perfetto(report.timeline, report.plan),
         "report.html": render(report).encode(),
+        "memory.csv": memory_csv(report.memory_over_time).encode(),
         "scenario.yaml": scenario.encode(),
         **{place: extras.inputs[name] for place, name in extras.copies.items()},
     }
     if extras.rank_traces:
         contents |= {f"hta/rank-{rank}.json.gz": trace for rank, trace in by_rank(report.timeline, report.plan)}
     contents["manifest.json"] = _manifest(report, contents, extras.inputs)
+    return put(contents, folder)
+
+
+def put(contents: Mapping[str, bytes], folder: Path) -> tuple[Path, ...]:
+    """Write files, whole or not at all, by their names in `folder`, which `make` has made; returns them.
+
+    Raises InputError where the folder cannot be written.
+    """
     try:
         return tuple(_replace(folder / name, content) for name, content in contents.items())
     except OSError as error:

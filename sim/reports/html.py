@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from sim import __version__
 from sim.reports import drawing, figures, links
-from sim.reports.palette import KINDS, Kind, depth
+from sim.reports.memory_chart import HEIGHT, WIDTH, charts
+from sim.reports.palette import KINDS, Kind, depth, holding
 from sim.reports.slices import canvas_data, cut
 from sim.reports.sources import Parameter, parameters
 from sim.timeline import Timeline
@@ -23,7 +24,7 @@ MOST_PATH = 16
 def render(report: TrainingReport) -> str:
     """A self-contained HTML page: numbers first, where the time goes, timeline, memory, the cluster, and what the
     prediction rests on."""
-    return _template().render(
+    return template("report.html.j2").render(
         version=__version__,
         title=figures.title(report),
         headline=figures.headline(report),
@@ -32,9 +33,9 @@ def render(report: TrainingReport) -> str:
         notes=[note for note in (figures.provenance(report.result), *report.notes) if note],
         parameters=by_part(parameters(report)),
         command=report.command,
-        css=_asset("report.css"),
-        script=_asset("timeline.js"),
-        copy_script=_asset("copy.js"),
+        css=asset("report.css"),
+        script=asset("timeline.js"),
+        copy_script=asset("copy.js"),
         **_time(report),
         **_memory(report),
         **_cluster(report),
@@ -79,6 +80,12 @@ def _memory(report: TrainingReport) -> dict[str, object]:
         "held_legend": figures.legend(one.shares for one in held),
         "capacities": " or ".join(f"{room:.1f} GiB" for room in sorted(set(report.memory_capacity_gib))),
         "scale": figures.memory_scale(held),
+        "memory_charts": charts(report.memory_over_time, report.memory_capacity_gib, [one.reserved for one in held]),
+        "memory_legend": [
+            kind for kind in figures.legend(one.shares for one in held) if kind is not holding("reserve")
+        ],
+        "chart_size": (WIDTH, HEIGHT),
+        "duration": seconds(report.timeline.duration),
     }
 
 
@@ -125,7 +132,8 @@ def spoken_row(row: drawing.Row) -> str:
     return "; ".join(group.title for group in row.groups) or "idle GPUs"
 
 
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """One of our own pages, to be filled in; a name that it uses and does not get is an error."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sim.reports", "assets"),
         autoescape=True,
@@ -139,9 +147,9 @@ def _template() -> jinja2.Template:
         "spoken_bar": spoken_bar,
         "spoken_row": spoken_row,
     }
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
-def _asset(name: str) -> Markup:
+def asset(name: str) -> Markup:
     """One of our own files, put into the page as it is."""
     return Markup(files("sim.reports").joinpath("assets", name).read_text(encoding="utf-8"))

@@ -4,6 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from topologies.quantity import percent
 
+ORIGINS: Mapping[str, str] = {
+    "measured": "rests on measurements",
+    "interpolated": "lies between measurements",
+    "extrapolated": "lies beyond measurements",
+    "datasheet": "rests on data sheets",
+}
+"""What a share of the time rests on, in words."""
+
 
 def render(name: str, summary: Mapping[str, object], reasons: Mapping[str, int]) -> str:
     """The figures of a ledger (see sim/validation.py, `summary`) as text for people."""
@@ -66,6 +74,10 @@ def _more(summary: Mapping[str, object], memory: Mapping[str, object]) -> list[s
         lines.append(f"{held}, whose median width is {_share(width)} of the prediction.")
     if isinstance(tau, float):
         lines.append(f"Of two plans for the same step the faster one is predicted as such: Kendall's tau {tau:.2f}.")
+    origins = summary["parameters"]
+    if isinstance(origins, Mapping) and origins:
+        rests = ", ".join(f"{_share(share)} {ORIGINS[origin]}" for origin, share in origins.items() if share)
+        lines.append(f"Of the time, {rests}.")
     if memory["rows"]:
         error, bias = _share(memory["mape"]), _signed(memory["bias"])
         lines.append(f"Peak memory, {memory['rows']} rows: mean error {error}, bias {bias}.")

@@ -49,6 +49,7 @@ MEMORY = {
     "recomputation": Kind(letter="R", color=YELLOW, ink=BLACK, title="recomputed layer"),
     "logits": Kind(letter="L", color=PURPLE, ink=BLACK, title="logits"),
     "buffers": Kind(letter="B", color=SKY, ink=BLACK, title="buffers"),
+    "workspace": Kind(letter="S", color=WINE, ink=WHITE, title="workspace of kernels"),
     "reserve": Kind(letter="r", color=PALE, ink=BLACK, title="allocator's reserve"),
 }
 

@@ -116,7 +116,8 @@ def _framework(name: str) -> Iterator[Parameter]:
     for fact, source in framework.sources.items():
         value = getattr(framework, fact)
         shown = ("yes" if value else "no") if isinstance(value, bool) else str(value)
-        yield Parameter(part=name, figure=fact.replace("_", " "), value=shown, source=source, origin="the software")
+        origin = _rests_on(source, "the software")
+        yield Parameter(part=name, figure=fact.replace("_", " "), value=shown, source=source, origin=origin)
 
 
 def _text(name: str, value: float) -> str:

@@ -3,10 +3,7 @@
 Every cell carries its letter as well as its colour, so that NO_COLOR and a copied text say the same.
 """
 
-import io
-import os
 from collections.abc import Sequence
-from typing import Literal
 
 from rich.console import Console
 from rich.style import Style
@@ -29,13 +26,13 @@ from sim.reports.figures import (
     warning,
 )
 from sim.reports.palette import BLACK, BLUE, KINDS, ORANGE, Kind
+from sim.reports.printed import heading, printed, words
 from sim.reports.slices import BOTH, action_length, cells
 from sim.reports.sources import achieved, parameters
 from sim.timeline import Timeline
 from sim.training import TrainingReport
 from topologies.quantity import seconds
 
-LEAST_WIDTH = 40
 LEAST_FOR_DETAILS = 56
 MOST_GANTT_ROWS = 64
 MOST_RANKS = 16
@@ -47,18 +44,10 @@ SPACE = Kind(letter=" ", color="", ink="", title="")
 
 def render(report: TrainingReport, console_width: int, color: bool) -> str:
     """The whole report as text for a terminal of that many columns; without colour it has no escape sequences."""
-    width = max(console_width, LEAST_WIDTH)
-    console = Console(
-        file=io.StringIO(),
-        width=width,
-        force_terminal=color,
-        color_system=_colors() if color else None,
-        no_color=not color,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        legacy_windows=False,
-    )
+    return printed(lambda console, width: _show(console, report, width), console_width, color)
+
+
+def _show(console: Console, report: TrainingReport, width: int) -> None:
     _headline(console, report, width)
     _where_time_goes(console, report, width)
     _gantt(console, report.timeline, width)
@@ -66,14 +55,6 @@ def render(report: TrainingReport, console_width: int, color: bool) -> str:
     _memory(console, report, width)
     _critical_path(console, report)
     _notes(console, report)
-    file = console.file
-    assert isinstance(file, io.StringIO)
-    return "\n".join(line.rstrip() if not color else line for line in file.getvalue().splitlines()) + "\n"
-
-
-def _colors() -> Literal["truecolor", "256"]:
-    """Terminals that show all colours say so; the others show the nearest of their 256."""
-    return "truecolor" if os.environ.get("COLORTERM") in ("truecolor", "24bit") else "256"
 
 
 def _headline(console: Console, report: TrainingReport, width: int) -> None:
@@ -84,11 +65,11 @@ def _headline(console: Console, report: TrainingReport, width: int) -> None:
         console.print(Text(warning(report), style="bold red"))
     grid = Table.grid(padding=(0, 2))
     for figure in headline(report):
-        row = _words(figure.name), Text(figure.value, style="bold")
+        row = words(figure.name), Text(figure.value, style="bold")
         if width < LEAST_FOR_DETAILS:
             grid.add_row(*row)
         else:
-            grid.add_row(*row, _words(figure.detail, style="dim"))
+            grid.add_row(*row, words(figure.detail, style="dim"))
     console.print(grid)
     if width < LEAST_FOR_DETAILS:
         for figure in headline(report):
@@ -102,7 +83,7 @@ def _settings(report: TrainingReport) -> str:
 
 def _where_time_goes(console: Console, report: TrainingReport, width: int) -> None:
     shares = breakdown(mapping(report.result, "breakdown"))
-    _heading(console, "Where the time goes (mean over ranks)")
+    heading(console, "Where the time goes (mean over ranks)")
     console.print(_bar(shares, 1.0, width))
     console.print(_legend([(share.kind, f"{share.kind.title} {share.text}") for share in shares], width))
 
@@ -127,7 +108,7 @@ def _chart(console: Console, timeline: Timeline, tracks: Sequence[int], columns:
     """Print a row per rank of the first `until` seconds; returns the cells."""
     whole = until >= timeline.duration
     part = f"The step, {seconds(timeline.duration)}" if whole else f"Its first {seconds(until)}"
-    _heading(console, f"{part} from left to right, {seconds(until / columns)} a letter")
+    heading(console, f"{part} from left to right, {seconds(until / columns)} a letter")
     rows, left_out = _ends(len(tracks), MOST_GANTT_ROWS)
     names = [_row_name(timeline, track) for track in tracks]
     margin = max(map(len, names)) + 1
@@ -155,7 +136,7 @@ def _busy(console: Console, report: TrainingReport, width: int) -> None:
     bars = [breakdown(fractions) for fractions in report.rank_busy]
     if len(bars) < 2:
         return
-    _heading(console, "Each pipeline rank's time")
+    heading(console, "Each pipeline rank's time")
     _ranked_bars(console, bars, 1.0, [_computing(bar) for bar in bars], width)
 
 
@@ -168,7 +149,7 @@ def _memory(console: Console, report: TrainingReport, width: int) -> None:
     if not held:
         return
     scale = memory_scale(held)
-    _heading(console, f"Peak memory of each pipeline rank; the bar's length is {scale:.1f} GiB")
+    heading(console, f"Peak memory of each pipeline rank; the bar's length is {scale:.1f} GiB")
     texts = [f"{one.allocated:.1f} of {one.capacity:.1f} GiB" + ("" if one.fits else " !") for one in held]
     _ranked_bars(console, [one.shares for one in held], scale, texts, width)
     console.print(_legend([(kind, kind.title) for kind in legend(one.shares for one in held)], width))
@@ -177,33 +158,23 @@ def _memory(console: Console, report: TrainingReport, width: int) -> None:
 def _critical_path(console: Console, report: TrainingReport) -> None:
     if not report.critical_path:
         return
-    _heading(console, "Critical path")
+    heading(console, "Critical path")
     grid = Table.grid(padding=(0, 2))
     for name, time in report.critical_path[:MOST_PATH]:
         share = time / report.timeline.duration
         if share >= LEAST_SHARE:
-            grid.add_row(Text(percent(share), justify="right"), Text(seconds(time), justify="right"), _words(name))
+            grid.add_row(Text(percent(share), justify="right"), Text(seconds(time), justify="right"), words(name))
     console.print(grid)
 
 
 def _notes(console: Console, report: TrainingReport) -> None:
     reached = (f"{row.part} {row.figure} {row.value}: {row.source}." for row in achieved(parameters(report)))
-    _heading(console, "Assumptions and sources")
+    heading(console, "Assumptions and sources")
     grid = Table.grid(padding=(0, 1))
     for note in (provenance(report.result), *report.notes, *reached):
         if note:
-            grid.add_row(Text("-"), _words(note))
+            grid.add_row(Text("-"), words(note))
     console.print(grid)
-
-
-def _words(text: str, style: str = "") -> Text:
-    """Text for a cell: a word that is longer than its column goes on in the next line."""
-    return Text(text, style=style, overflow="fold")
-
-
-def _heading(console: Console, words: str) -> None:
-    console.print()
-    console.print(Text(words, style="bold"))
 
 
 def _ranked_bars(
@@ -278,12 +249,12 @@ def _style(kind: Kind, half: bool = False) -> Style:
 def _legend(entries: Sequence[tuple[Kind, str]], width: int) -> Text:
     """Swatches with their words, as many to a line as fit."""
     text, used = Text(), 0
-    for kind, words in entries:
-        length = len(words) + 6
+    for kind, name in entries:
+        length = len(name) + 6
         if used and used + length > width:
             text.append("\n")
             used = 0
         text.append(f" {kind.letter} ", _style(kind, kind.letter == "▄"))
-        text.append(f" {words}  ")
+        text.append(f" {name}  ")
         used += length
     return text

@@ -11,8 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sim import frameworks, models
-from sim.default_plan import PartialPlan
-from sim.plan import Plan
+from sim.default_plan import PartialPlan, without_defaults
+from sim.models import Transformer
+from sim.plan import Plan, is_schedule_file
+from sim.scenario import experts
+from sim.scenario.fields import Reference, framework_of
 from sim.scenario.overrides import overridden
 from sim.scenario.scenario import Scenario as Scenario
 from sim.scenario.scenario import as_file, is_file, name_in
@@ -21,8 +24,8 @@ from sim.scenario.written import command as command
 from sim.scenario.written import described as described
 from sim.scenario.written import dump as dump
 from sim.scenario.written import portable as portable
-from sim.workload import TrainingRun, TrainingStep
-from topologies.document import Document, InputError, Value, read, validate
+from sim.workload import ExpertLoad, TrainingRun, TrainingStep
+from topologies.document import Document, InputError, Value, error_at, read, validate
 
 
 def load(path: Path, flags: Mapping[str, Value] | None = None, sets: Sequence[str] = ()) -> Scenario:
@@ -48,7 +51,7 @@ def of(document: Document) -> Scenario:
     """
     refuse_sweeps(document)
     file = validate(document, ScenarioFile)
-    model = models.load(file.model)
+    model, reference = models.load(file.model), _reference(file.framework)
     try:
         num_gpus = file.num_gpus()
         cluster = file.cluster.with_gpus(num_gpus)
@@ -59,17 +62,41 @@ def of(document: Document) -> Scenario:
         cluster=cluster,
         num_gpus=num_gpus,
         plan=file.partial_plan(),
-        step=TrainingStep(seq_len=file.batch.seq_len or model.max_seq_len, precision=file.precision),
+        step=TrainingStep(
+            seq_len=file.batch.seq_len or model.max_seq_len,
+            precision=file.precision,
+            experts=_expert_load(document, file, model),
+        ),
         run=TrainingRun(tokens=file.tokens, price=file.price),
-        framework=frameworks.load(file.framework),
+        framework=framework_of(reference),
         model_reference=file.model,
         cluster_reference=file.cluster.reference(),
+        framework_reference=reference,
+        jitter=file.jitter,
+        seed=file.seed if file.jitter else 0,
     )
+
+
+def _expert_load(document: Document, file: ScenarioFile, model: Transformer) -> ExpertLoad:
+    load = file.experts.expert_load()
+    wrong = experts.problem(load, model)
+    if wrong is not None:
+        raise error_at(document, ("experts",), wrong)
+    return load
+
+
+def _reference(said: Reference) -> Reference:
+    """The framework's name, and the facts that were said and are not its own anyway."""
+    framework = framework_of(said)
+    own = frameworks.load(framework.name)
+    facts = said.items() if isinstance(said, dict) else ()
+    other = {name: fact for name, fact in facts if name != "name" and getattr(framework, name) != getattr(own, name)}
+    return {"name": framework.name, **other} if other else framework.name
 
 
 def with_plan(scenario: Scenario, plan: Plan) -> Scenario:
     """The scenario with the whole plan that was found for it, as a run is written down."""
-    return dataclasses.replace(scenario, plan=PartialPlan(**dataclasses.asdict(plan)))
+    return dataclasses.replace(scenario, plan=without_defaults(PartialPlan(**dataclasses.asdict(plan))))
 
 
 def _from_here(document: Document, folder: Path) -> Document:
@@ -80,7 +107,14 @@ def _from_here(document: Document, folder: Path) -> Document:
         field: _reached(value, folder) if field in ("model", "cluster") else value
         for field, value in document.data.items()
     }
+    plan = data.get("plan")
+    if isinstance(plan, dict) and isinstance(plan.get("schedule"), str):
+        data["plan"] = {**plan, "schedule": _schedule_from(folder, str(plan["schedule"]))}
     return dataclasses.replace(document, data=data)
+
+
+def _schedule_from(folder: Path, name: str) -> str:
+    return as_file(os.path.normpath(folder / name)) if is_schedule_file(name) else name
 
 
 def _reached(reference: Value, folder: Path) -> Value:

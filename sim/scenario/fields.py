@@ -1,35 +1,26 @@
 """The kinds of field that a scenario file has: counts, names that must be known, tokens, prices."""
 
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 
-from sim import models
+from sim import frameworks, models
+from sim.frameworks import Framework
+from sim.plan import ScheduleName, is_schedule_file
 from sim.workload import Price
 from topologies import quantity
-from topologies.document import InputError, shorten
+from topologies.document import InputError, closest, shorten
 
 _LATER = {
     "kind": ("serving",),
-    "precision": ("fp8", "mxfp8", "nvfp4", "fp32", "tf32", "int8"),
-    "schedule": (
-        "zb-h1",
-        "zb-h2",
-        "zb-v",
-        "zbv",
-        "v-half",
-        "v-min",
-        "dualpipe",
-        "dualpipev",
-        "looped",
-        "breadth-first",
-    ),
-    "zero": (2, 3),
+    "precision": ("fp32", "tf32", "int8"),
 }
 _MOST_TOKENS = 10**18
+_MOST_DIGITS = 9
 _HIGHEST_PRICE = quantity.MEGA
 _BILLINGS = ("on-demand", "reserved")
+SCHEDULES: tuple[str, ...] = ("none", *get_args(ScheduleName))
 
 _Value = TypeVar("_Value")
 Text = Annotated[str, Field(min_length=1)]
@@ -45,12 +36,6 @@ def not_yet(field: str) -> BeforeValidator:
         return value
 
     return BeforeValidator(refuse)
-
-
-def _only_one(degree: int) -> int:
-    if degree != 1:
-        raise ValueError(f"{degree} is not supported yet; use 1")
-    return degree
 
 
 def known(look_up: Callable[[_Value], object]) -> AfterValidator:
@@ -70,6 +55,43 @@ def _known_model(reference: Reference) -> Reference:
     except InputError as error:
         raise ValueError(str(error).removeprefix("model: ")) from None
     return reference
+
+
+def framework_of(reference: Reference) -> Framework:
+    """A framework by its name, or with other facts laid over it.
+
+    Raises InputError for an unknown name or fact.
+    """
+    if isinstance(reference, str):
+        return frameworks.load(reference)
+    facts = {field: value for field, value in reference.items() if field != "name"}
+    return frameworks.laid_over(str(reference.get("name", frameworks.DEFAULT)), facts)
+
+
+def _known_framework(reference: Reference) -> Reference:
+    """As `known`; what is wrong in a mapping is told by its field."""
+    try:
+        framework_of(reference)
+    except InputError as error:
+        raise ValueError(str(error).removeprefix("framework: ").removeprefix("framework.")) from None
+    return reference
+
+
+def _known_schedule(name: str) -> str:
+    if name not in SCHEDULES and not is_schedule_file(name):
+        fix = closest(name, SCHEDULES) or f"; use {', '.join(SCHEDULES[:-1])}, {SCHEDULES[-1]}, or a .csv file"
+        raise ValueError(f"unknown schedule, got {shorten(name)}{fix}")
+    return name
+
+
+def _layers(value: object) -> object:
+    """4,5,5,4 as on the command line."""
+    if not isinstance(value, str) or value == "balanced":
+        return value
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isascii() and part.isdigit() and len(part) < _MOST_DIGITS for part in parts):
+        raise ValueError(f"{shorten(value)}: write the layers of each stage, such as 4,5,5,4, or balanced")
+    return [int(part) for part in parts]
 
 
 def _tokens(value: object) -> object:
@@ -98,7 +120,13 @@ def _price(value: object) -> object:
 
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Length = Annotated[int, Field(ge=1, le=100_000_000)]
-One = Annotated[Count, AfterValidator(_only_one)]
+Layers = Annotated[list[Annotated[int, Field(ge=0)]] | Literal["balanced"] | None, BeforeValidator(_layers)]
+Schedule = Annotated[
+    Text,
+    AfterValidator(_known_schedule),
+    WithJsonSchema({"anyOf": [{"enum": list(SCHEDULES)}, {"type": "string", "pattern": r"\.csv$"}]}),
+]
+FrameworkReference = Annotated[Reference, AfterValidator(_known_framework)]
 ModelReference = Annotated[Reference, AfterValidator(_known_model)]
 Tokens = Annotated[int | None, BeforeValidator(_tokens, json_schema_input_type=str | int | float | None)]
 Dollars = Annotated[Price | None, BeforeValidator(_price, json_schema_input_type=Price | None)]

@@ -15,20 +15,31 @@ FLAGS: Mapping[str, str] = {
     "pp": "plan.pp",
     "vpp": "plan.vpp",
     "cp": "plan.cp",
+    "cp_kind": "plan.cp_kind",
     "ep": "plan.ep",
+    "etp": "plan.etp",
     "dp": "plan.dp",
     "zero": "plan.zero",
+    "shard": "plan.shard",
     "schedule": "plan.schedule",
+    "group": "plan.group",
+    "layers": "plan.layers",
     "recompute": "plan.recompute",
+    "recompute_layers": "plan.recompute_layers",
+    "offload": "plan.offload",
+    "compression": "plan.compression",
     "micro_batch": "batch.micro",
     "global_batch": "batch.global",
     "seq_len": "batch.seq_len",
     "precision": "precision",
     "framework": "framework",
+    "jitter": "jitter",
+    "seed": "seed",
     "tokens": "tokens",
     "price": "price",
 }
 _ARGUMENTS = ("model", "cluster")
+_REFERENCES = (*_ARGUMENTS, "framework")
 _MOST_DOTS = 3
 _MOST_SAID = 60
 
@@ -90,7 +101,7 @@ def _check_agreement(changes: Sequence[_Change]) -> None:
 
 def _fields(path: tuple[str, ...], value: Value) -> Iterator[tuple[tuple[str, ...], Value]]:
     """The single fields that a change sets: of `plan={tp: 4}` plan.tp."""
-    value = _opened(value) if path in (("model",), ("cluster",)) else value
+    value = _opened(value) if path in [(name,) for name in _REFERENCES] else value
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _fields((*path, name), inner)
@@ -99,13 +110,13 @@ def _fields(path: tuple[str, ...], value: Value) -> Iterator[tuple[tuple[str, ..
 
 
 def _put(data: dict[str, Value], path: Sequence[str], value: Value) -> None:
-    """Set data[part][part]... in a copy of each level; `cluster: NAME` opens to `{name: NAME}`, so does a model."""
+    """Set data[part][part]... in a copy of each level; `cluster: NAME` opens to `{name: NAME}`, so do others."""
     first, *rest = path
     if not rest:
         data[first] = value
         return
     inner = data.get(first)
-    section = _opened(inner) if first in _ARGUMENTS else inner
+    section = _opened(inner) if first in _REFERENCES else inner
     if section is not None and not isinstance(section, dict):
         raise InputError(f"--set {'.'.join(path)}: {first} is {shorten(section)}, which has no field {rest[0]}")
     data[first] = copy = dict(section or {})

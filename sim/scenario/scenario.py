@@ -6,18 +6,21 @@ from pathlib import Path
 from sim.default_plan import PartialPlan
 from sim.frameworks import Framework
 from sim.models import Transformer
+from sim.plan import is_schedule_file
 from sim.workload import TrainingRun, TrainingStep
 from topologies.document import Value
 from topologies.hardware import Cluster
 
-FILE_SUFFIXES = (".yaml", ".yml", ".json")
+FILE_SUFFIXES = (".yaml", ".yml", ".json", ".csv")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One training step to simulate; `plan` as far as it was said.
 
-    The references are what the user wrote: a name, a file (relative to the working directory), or a mapping.
+    The references are what the user wrote: a name, a file (relative to the working directory), or a mapping; that of a
+    framework has the facts that are not its own. `jitter` is the standard deviation of the speed of equal GPUs, each
+    drawn with `seed`.
     """
 
     model: Transformer
@@ -29,12 +32,17 @@ class Scenario:
     framework: Framework
     model_reference: Value
     cluster_reference: Value
+    framework_reference: Value
+    jitter: float = 0.0
+    seed: int = 0
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The user's files that model and cluster were read from."""
+        """The user's files that model, cluster and schedule were read from."""
         named = (name_in(self.model_reference), name_in(self.cluster_reference))
-        return tuple(Path(name) for name in named if name is not None and is_file(name))
+        found = tuple(Path(name) for name in named if name is not None and is_file(name))
+        schedule = self.plan.schedule or ""
+        return (*found, Path(schedule)) if is_schedule_file(schedule) else found
 
 
 def name_in(reference: Value) -> str | None:
@@ -44,7 +52,7 @@ def name_in(reference: Value) -> str | None:
 
 
 def is_file(name: str) -> bool:
-    """Whether a name is that of a file: it has a folder, or ends as YAML and JSON do."""
+    """Whether a name is that of a file: it has a folder, or ends as YAML, JSON and CSV do."""
     return name.lower().endswith(FILE_SUFFIXES) or "/" in name or "\\" in name
 
 

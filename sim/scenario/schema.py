@@ -7,9 +7,24 @@ from pydantic import BeforeValidator, Field, JsonValue
 
 import topologies
 from sim import frameworks, models
-from sim.default_plan import PartialPlan
+from sim.default_plan import PartialPlan, without_defaults
+from sim.plan import Compression, ContextKind, Offload, Recompute, Zero, is_schedule_file
 from sim.scenario.cluster import ClusterSection, opened
-from sim.scenario.fields import Count, Dollars, Length, ModelReference, One, Section, Text, Tokens, known, not_yet
+from sim.scenario.experts import ExpertsSection
+from sim.scenario.fields import (
+    Count,
+    Dollars,
+    FrameworkReference,
+    Layers,
+    Length,
+    ModelReference,
+    Schedule,
+    Section,
+    Text,
+    Tokens,
+    not_yet,
+)
+from sim.workload import Precision
 from topologies import sheets
 from topologies.document import Document, InputError, Value, error_at
 
@@ -24,19 +39,39 @@ class PlanSection(Section):
     pp: Count | None = None
     """Pipeline parallelism: the layers split over so many ranks."""
     vpp: Count | None = None
-    """Model chunks per pipeline rank; more than 1 needs schedule interleaved."""
-    cp: One = 1
-    """Context parallelism; only 1 so far."""
-    ep: One = 1
-    """Expert parallelism; only 1 so far."""
+    """Model chunks per pipeline rank; more than 1 needs schedule interleaved or looped, the V-shaped ones have 2."""
+    cp: Count | None = None
+    """Context parallelism: every sequence split over so many GPUs."""
+    cp_kind: ContextKind | None = None
+    """How they see each other's keys and values: passed round a ring (the default), all gathered first, or heads for
+    tokens by all-to-all (Ulysses)."""
+    ep: Count | None = None
+    """Expert parallelism: the experts dealt to so many of the tp x cp x dp GPUs."""
+    etp: Count | None = None
+    """Expert tensor parallelism: each expert split over so many GPUs; as tp where ep is 1, else 1."""
     dp: Count | None = None
     """Data parallelism: replicas; fills the GPUs."""
-    zero: Annotated[Literal[0, 1] | None, not_yet("zero")] = None
-    """1: the optimizer's state is divided over the replicas (distributed optimizer)."""
-    schedule: Annotated[Literal["none", "gpipe", "1f1b", "interleaved"] | None, not_yet("schedule")] = None
-    """The order of forward and backward passes; none is for pp = 1, as tables of runs write it."""
-    recompute: Literal["none", "selective", "full"] | None = None
+    zero: Zero | None = None
+    """What is divided over the replicas: 1 the optimizer's state (distributed optimizer), 2 gradients too, 3 weights
+    too (FSDP); as the framework does where it is not said."""
+    shard: Count | None = None
+    """Of cp x dp GPUs, so many consecutive ones share what zero divides (HSDP); all of them where it is not said."""
+    schedule: Schedule | None = None
+    """The order of forward and backward passes, or a CSV of torch.distributed.pipelining; none is for pp = 1, as tables
+    of runs write it."""
+    group: Count | None = None
+    """Microbatches that pass one chunk before the next where the schedule is interleaved; pp where it is not said."""
+    layers: Layers = None
+    """Layers of each stage, such as [4, 5, 5, 4], or balanced: by the FLOPs of layers and head; evenly, embedding and
+    head counted as a layer each where that does not divide, where it is not said."""
+    recompute: Recompute | None = None
     """Which activations are computed again in the backward pass; the least that fits."""
+    recompute_layers: Count | None = None
+    """Only in the first so many layers of each stage; in all where it is not said."""
+    offload: Offload | None = None
+    """What waits in the host's memory: the optimizer (which runs there too), activations, or both."""
+    compression: Compression | None = None
+    """Of gradients on the wire; 16 bits are the framework's gradient_reduce_nbytes."""
 
 
 class BatchSection(Section):
@@ -64,10 +99,15 @@ class ScenarioFile(Section):
     """How many GPUs run the step; all of the nodes where it is not said."""
     plan: PlanSection = PlanSection()
     batch: BatchSection = BatchSection()
-    precision: Annotated[Literal["bf16", "fp16"], not_yet("precision")] = "bf16"
-    """That of the large products."""
-    framework: Annotated[str, known(frameworks.load)] = frameworks.DEFAULT
-    """The training software: megatron-core or megatron-lm."""
+    experts: ExpertsSection = ExpertsSection()
+    precision: Annotated[Precision, not_yet("precision")] = "bf16"
+    """That of the large products: fp8 with a scale per tensor, mxfp8 for every 32 values, nvfp4 for every 16."""
+    framework: FrameworkReference = frameworks.DEFAULT
+    """The training software; or a mapping: its name, and facts laid over it, such as {name: nemo, overlap_tp: true}."""
+    jitter: Annotated[float, Field(ge=0, le=0.2, examples=[0.02])] = 0.0
+    """Standard deviation of the speed of equal GPUs, as a share; each is drawn with the seed."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    """Same seed, same draws."""
     tokens: Tokens = None
     """Tokens of the whole run, such as 15T, for its days and dollars."""
     price: Dollars = None
@@ -79,13 +119,16 @@ class ScenarioFile(Section):
             return self.gpus
         if self.cluster.nodes is not None:
             return self.cluster.nodes * self.cluster.num_gpus_per_node()
-        if self.plan.dp is not None:
-            return (self.plan.tp or 1) * (self.plan.pp or 1) * self.plan.dp
+        if self.plan.dp is not None and not (self.plan.pp is None and is_schedule_file(self.plan.schedule or "")):
+            return (self.plan.tp or 1) * (self.plan.cp or 1) * (self.plan.pp or 1) * self.plan.dp
         raise InputError(f"gpus: how many GPUs of {self.cluster.title()} is not said; write for example gpus: 64")
 
     def partial_plan(self) -> PartialPlan:
-        plan = self.plan.model_dump(exclude={"cp", "ep"})
-        return PartialPlan(**plan, micro_batch=self.batch.micro, global_batch=self.batch.global_batch)
+        plan = self.plan.model_dump()
+        if isinstance(self.plan.layers, list):
+            plan["layers"] = tuple(self.plan.layers)
+        sized = PartialPlan(**plan, micro_batch=self.batch.micro, global_batch=self.batch.global_batch)
+        return without_defaults(sized)
 
 
 def schema() -> dict[str, JsonValue]:

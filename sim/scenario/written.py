@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sim.scenario import experts
 from sim.scenario.overrides import FLAGS
 from sim.scenario.scenario import Scenario, as_file, is_file, name_in
 from topologies.document import Value
@@ -15,11 +16,14 @@ from topologies.quantity import count_text
 
 _WORD = re.compile(r"(?!true$|false$|null$)[a-z][a-z0-9._-]*|1f1b|[0-9]+[KMBT]")
 _BY_ITS_OWN = ("model", "cluster")
+_WITHOUT_A_FLAG = ("experts",)
 
 
 def described(scenario: Scenario) -> dict[str, Value]:
     """The scenario in the names of a scenario file, without what was not said; paths are as on the command line."""
     plan = _said(dataclasses.asdict(scenario.plan))
+    if isinstance(scenario.plan.layers, tuple):
+        plan["layers"] = list(scenario.plan.layers)
     sizes = {"global": plan.pop("global_batch", None), "micro": plan.pop("micro_batch", None)}
     fields: dict[str, Value] = {
         "kind": "training",
@@ -28,8 +32,11 @@ def described(scenario: Scenario) -> dict[str, Value]:
         "gpus": scenario.num_gpus,
         "plan": plan,
         "batch": _said({**sizes, "seq_len": scenario.step.seq_len}),
+        "experts": experts.written(scenario.step.experts),
         "precision": scenario.step.precision,
-        "framework": scenario.framework.name,
+        "framework": scenario.framework_reference,
+        "jitter": scenario.jitter or None,
+        "seed": scenario.seed or None,
         "tokens": None if scenario.run.tokens is None else count_text(scenario.run.tokens),
         "price": scenario.run.price,
     }
@@ -41,6 +48,9 @@ def dump(scenario: Scenario, folder: Path) -> str:
     fields = described(scenario)
     for name in _BY_ITS_OWN:
         fields[name] = _seen_from(folder, fields[name])
+    plan = fields["plan"]
+    if isinstance(plan, dict) and "schedule" in plan:
+        fields["plan"] = {**plan, "schedule": _seen_from(folder, plan["schedule"])}
     return "".join(f"{name}: {_flow(value)}\n" for name, value in fields.items())
 
 
@@ -49,27 +59,29 @@ def portable(scenario: Scenario, folder: Path) -> tuple[Scenario, dict[str, Path
 
     The latter by the place within the folder; a file keeps the name of its own folder: a model may be called after it.
     """
-    copies: dict[str, Path] = {}
-    moved: dict[str, Value] = {}
-    for noun, reference in zip(_BY_ITS_OWN, (scenario.model_reference, scenario.cluster_reference), strict=True):
-        name = name_in(reference)
-        moved[noun] = reference
-        if name is not None and is_file(name):
-            place = f"inputs/{noun}/{Path(name).resolve().parent.name}/{Path(name).name}"
-            copies[place] = Path(name)
-            moved[noun] = _renamed(reference, str(folder / place))
-    found = dataclasses.replace(scenario, model_reference=moved["model"], cluster_reference=moved["cluster"])
-    return found, copies
+    model, cluster, plan = scenario.model_reference, scenario.cluster_reference, scenario.plan
+    named = {"model": name_in(model), "cluster": name_in(cluster), "schedule": plan.schedule}
+    files = {noun: Path(name) for noun, name in named.items() if name is not None and is_file(name)}
+    places = {noun: f"inputs/{noun}/{file.resolve().parent.name}/{file.name}" for noun, file in files.items()}
+    moved = {noun: str(folder / place) for noun, place in places.items()}
+    found = dataclasses.replace(
+        scenario,
+        model_reference=_renamed(model, moved.get("model")),
+        cluster_reference=_renamed(cluster, moved.get("cluster")),
+        plan=dataclasses.replace(plan, schedule=moved.get("schedule", plan.schedule)),
+    )
+    return found, {place: files[noun] for noun, place in places.items()}
 
 
 def command(scenario: Scenario, detail: str) -> str:
     """The command line that gives the result of this scenario again."""
     fields = described(scenario)
     words, sets = ["shardsim", "train"], []
-    for noun in _BY_ITS_OWN:
+    for noun in (*_BY_ITS_OWN, "framework"):
         name, others = _taken_apart(noun, fields.pop(noun))
-        words += name
+        words += ["--framework", *name] if noun == "framework" else name
         sets += others
+    sets += [f"{noun}={_flow(fields[noun])}" for noun in _WITHOUT_A_FLAG if noun in fields]
     for flag, path in FLAGS.items():
         value = _at(fields, path.split("."))
         if value is not None:
@@ -89,7 +101,9 @@ def _taken_apart(noun: str, reference: Value) -> tuple[list[str], list[str]]:
 
 
 def _flag(flag: str, value: Value) -> list[str]:
-    return [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    if isinstance(value, bool):
+        return [f"--{'' if value else 'no-'}{flag}"]
+    return [f"--{flag}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
 
 
 def _at(fields: Value, path: Sequence[str]) -> Value:
@@ -110,7 +124,10 @@ def _seen_from(folder: Path, reference: Value) -> Value:
     return _renamed(reference, as_file(os.path.relpath(name, folder)))
 
 
-def _renamed(reference: Value, name: str) -> Value:
+def _renamed(reference: Value, name: str | None) -> Value:
+    """With another name, if there is one."""
+    if name is None:
+        return reference
     return {**reference, "name": name} if isinstance(reference, dict) else name
 
 

@@ -7,6 +7,7 @@ import pytest
 
 import topologies
 from sim import models
+from sim.memory import HOLDINGS, MemoryOverTime
 from sim.plan import Plan
 from sim.reports import html, slices
 from sim.timeline import Label, Timeline, Track
@@ -35,6 +36,14 @@ def pipeline(num_ranks, num_microbatches, with_bubble=False):
         end=start + 1 + kind,
         duration=float(start.max() + 2),
     )
+
+
+def over_time(rank):
+    """10 GB of weights, up to 20 GB of activations."""
+    nbytes = np.zeros((5, len(HOLDINGS)))
+    nbytes[:, HOLDINGS.index("weights")] = 1e10
+    nbytes[1:4, HOLDINGS.index("activations")] = 1e10, 2e10, 1e10
+    return MemoryOverTime(rank=rank, times=np.arange(5.0), nbytes=nbytes)
 
 
 class Report:
@@ -66,6 +75,7 @@ class Report:
         self.memory_capacity_gib = (74.5,) * num_ranks
         self.rank_busy = (shares,) * num_ranks
         self.critical_path = (("F on rank 0, " + "a long name " * 12, 1.0),)
+        self.memory_over_time = tuple(over_time(rank) for rank in range(num_ranks))
         self.notes = ("A source with an address: " + "x" * 200,)
 
 
@@ -121,6 +131,26 @@ def test_page_fits_its_window_and_draws_both_kinds(open_page, width, scheme):
     page = open_page(width=width, scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert {"#0072b2", "#e69f00"} <= colors(page)
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 420])
+def test_memory_over_the_step_is_drawn_with_its_letters_inside(open_page, width, scheme):
+    """Four ranks, of which all are shown; each picture is as wide as its place, and its letters lie within it."""
+    page = open_page(width=width, scheme=scheme)
+    drawn = page.locator(".drawn")
+    assert drawn.count() == 4
+    for index in range(4):
+        frame, svg = drawn.nth(index).bounding_box(), drawn.nth(index).locator("svg").bounding_box()
+        assert svg["width"] == pytest.approx(frame["width"])
+        assert svg["height"] > 100
+        letters = drawn.nth(index).locator("b")
+        assert letters.all_inner_texts() == ["W", "A"]
+        for letter in letters.all():
+            box = letter.bounding_box()
+            assert frame["x"] <= box["x"] <= frame["x"] + frame["width"] - box["width"]
+            assert frame["y"] <= box["y"] <= frame["y"] + frame["height"] - box["height"]
     assert page.complaints == []
 
 

@@ -121,7 +121,7 @@ def longest_chain(
     input is there. Messages of one rank in one direction go one after the other.
     """
     name, p, v, m = size
-    rows = [deque(row) for row in SCHEDULES[name](p, v, m)]
+    rows = [deque(row) for row in SCHEDULES[name](p, v, m).rows]
     there = {Action("F", 0, microbatch): 0.0 for microbatch in range(m)}
     free, sent = defaultdict[int, float](float), defaultdict[tuple[int, str], float](float)
     done, messages = 0.0, list[Message]()

@@ -1,6 +1,7 @@
-"""What holds for every schedule of every size: it ends, its bubble, what it holds at once, what a file keeps."""
+"""What holds for every schedule of every size: it ends, nothing starts too soon or twice, what a file keeps."""
 
-from itertools import accumulate, pairwise
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -8,102 +9,76 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.schedules import SCHEDULES, Deadlock, Kind, Schedule
+from sim.schedules import Deadlock, Kind, Schedule
 from sim.schedules.action import Action
 from sim.schedules.dry_run import dry_run
 from sim.schedules.exchange import load, save
-
-Size = tuple[str, int, int, int]
-
-
-@st.composite
-def sizes(draw: st.DrawFn) -> Size:
-    """Name, p <= 16 ranks, v <= 4 chunks (interleaved; else one), m <= 32 microbatches (interleaved: groups of p)."""
-    name = draw(st.sampled_from(sorted(SCHEDULES)))
-    p = draw(st.integers(1, 16))
-    if name != "interleaved":
-        return name, p, 1, draw(st.integers(1, 32))
-    return name, p, draw(st.integers(1, 4)), p * draw(st.integers(1, 32 // p))
-
-
-passes = st.fixed_dictionaries({"F": st.integers(1, 3), "B": st.integers(1, 4)})
-
-
-def durations(lasting: dict[str, int]) -> dict[Kind, int]:
-    return {"F": lasting["F"], "B": lasting["B"], "I": 1, "W": 1}
-
-
-def peak_in_flight(row: tuple[Action, ...]) -> int:
-    """The most (chunk, microbatch) pairs whose forward is done and whose backward is not."""
-    return max(accumulate(1 if action.kind == "F" else -1 for action in row))
-
-
-@given(size=sizes(), lasting=passes)
-def test_the_bubble_is_p_less_one_passes_of_one_chunk(size: Size, lasting: dict[str, int]) -> None:
-    """The step takes (m + (p-1)/v)(F+B), with F and B those of a rank; a chunk's are F/v and B/v.
-
-    In units where a chunk takes f and b: (m v + p - 1)(f + b), of which each rank works m v (f + b) and idles the rest.
-    """
-    name, p, v, m = size
-    lasts = durations(lasting)
-    grid = dry_run(SCHEDULES[name](p, v, m), lasts)
-    chunk = lasts["F"] + lasts["B"]
-    for row in grid:
-        assert len(row) == (m * v + p - 1) * chunk
-        assert row.count(None) == (p - 1) * chunk
-
-
-@given(size=sizes(), lasting=passes)
-def test_no_pass_starts_before_what_it_needs_has_ended(size: Size, lasting: dict[str, int]) -> None:
-    name, p, v, m = size
-    lasts = durations(lasting)
-    grid = dry_run(SCHEDULES[name](p, v, m), lasts)
-    start = {action: row.index(action) for row in grid for action in set(row) if action is not None}
-    end = {action: first + lasts[action.kind] for action, first in start.items()}
-    for microbatch in range(m):
-        way = [Action("F", stage, microbatch) for stage in range(p * v)]
-        way += [Action("B", stage, microbatch) for stage in reversed(range(p * v))]
-        assert all(end[before] <= start[after] for before, after in pairwise(way))
+from sim.schedules.fault import fault
+from tests.schedules import EQUAL, PAIRED, Size, durations, halves, make, sizes
 
 
 @given(size=sizes())
 def test_every_stage_sees_every_microbatch_forward_and_backward_once(size: Size) -> None:
-    name, p, v, m = size
-    for rank, row in enumerate(SCHEDULES[name](p, v, m)):
-        slots = {(kind, chunk * p + rank, microbatch) for kind in "FB" for chunk in range(v) for microbatch in range(m)}
-        assert len(row) == len(slots)
-        assert set(row) == slots
+    """F, and B or else I and W: counted here without `fault`, which says so too."""
+    schedule, (_, p, v, m) = make(size), size
+    assert len(schedule.homes) == p * v * schedule.num_models
+    whole = {"F": 0.5, "B": 0.5, "I": 0.25, "W": 0.25}
+    done = dict[tuple[int, int], float]()
+    for rank, row in enumerate(schedule.rows):
+        assert len(set(row)) == len(row)
+        for kind, stage, microbatch in row:
+            assert schedule.homes[stage] == rank
+            done[stage, microbatch] = done.get((stage, microbatch), 0) + whole[kind]
+    assert len(done) == p * v * m
+    assert set(done.values()) == {1.0}
+    assert fault(schedule) is None
 
 
-@given(size=sizes())
-def test_a_rank_holds_at_most_its_warmup_and_one_more(size: Size) -> None:
-    """GPipe m; 1F1B min(p - r, m); interleaved 2(p-1-r) + (v-1)p + 1 chunks, or all m v where m = p [Megatron-LM].
-
-    On rank 0 of a long interleaved run that is pv + p - 1 chunks of L/(pv) layers: L(1 + (p-1)/(pv)), as Korthikanti et
-    al. 2022, section 4.2.3, state.
-    """
-    name, p, v, m = size
-    for rank, row in enumerate(SCHEDULES[name](p, v, m)):
-        expected = {
-            "gpipe": m,
-            "1f1b": min(p - rank, m),
-            "interleaved": m * v if m == p else min(2 * (p - 1 - rank) + (v - 1) * p + 1, m * v),
-        }
-        assert peak_in_flight(row) == expected[name]
+@given(size=sizes(), lasting=halves)
+def test_a_schedule_ends_and_no_pass_starts_before_what_it_needs_has_ended(size: Size, lasting: dict[str, int]) -> None:
+    schedule, lasts = make(size), durations(lasting)
+    grid = dry_run(schedule, lasts)
+    starts = {action: row.index(action) for row in grid for action in set(row) if action is not None}
+    ends = {action: place + 1 for row in grid for place, action in enumerate(row) if action is not None}
+    for action, start in starts.items():
+        for need in needs(schedule, action, starts):
+            assert ends[need] <= start
 
 
-@given(p=st.integers(2, 16), m=st.integers(1, 31))
-def test_the_bubble_fraction_shrinks_as_microbatches_grow(p: int, m: int) -> None:
-    """(p-1)/(m+p-1) of the step."""
-    few, more = (dry_run(SCHEDULES["1f1b"](p, 1, count))[0] for count in (m, m + 1))
-    assert few.count(None) / len(few) == (p - 1) / (m + p - 1)
-    assert more.count(None) / len(more) < few.count(None) / len(few)
+def needs(schedule: Schedule, action: Action, done: Mapping[Action, int]) -> list[Action]:
+    kind, stage, microbatch = action
+    if kind == "W":
+        return [Action("I", stage, microbatch)]
+    if kind == "F":
+        before = schedule.before(stage)
+        return [] if before is None else [Action("F", before, microbatch)]
+    after = schedule.after(stage)
+    if after is None:
+        return [Action("F", stage, microbatch)]
+    return [each for each in (Action("I", after, microbatch), Action("B", after, microbatch)) if each in done]
+
+
+@given(size=sizes(), lasting=halves)
+def test_a_rank_never_does_two_things_at_once(size: Size, lasting: dict[str, int]) -> None:
+    """Each action has its whole duration, in one piece, in cells of its own."""
+    schedule, lasts = make(size), durations(lasting)
+    for row, order in zip(dry_run(schedule, lasts), schedule.rows, strict=True):
+        cells = [action for action in row if action is not None]
+        assert cells == [action for action in order for _ in range(lasts[action.kind])]
+
+
+@given(size=sizes(*PAIRED), paired=st.integers(2, 9))
+def test_a_pair_lasts_as_long_as_it_is_said_to(size: Size, paired: int) -> None:
+    schedule = make(size)
+    grid = dry_run(schedule, EQUAL, paired=paired)
+    for rank, row in enumerate(grid):
+        together = sum(paired if len(each) == 2 else EQUAL[each[0].kind] for each in schedule.passes(rank))
+        assert len(row) - row.count(None) == together
 
 
 @given(size=sizes())
 def test_a_schedule_comes_back_from_its_file(size: Size) -> None:
-    name, *counts = size
-    schedule = SCHEDULES[name](*counts)
+    schedule = make(size)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "orders.csv"
         save(schedule, path)
@@ -115,11 +90,11 @@ def test_a_backward_put_before_its_forward_deadlocks_and_the_circle_goes_through
     size: Size, data: st.DataObject
 ) -> None:
     """Any circle of waiting must use the order that was changed, so it names that rank."""
-    name, p, v, m = size
-    rank = data.draw(st.integers(0, p - 1))
-    stage = data.draw(st.integers(0, v - 1)) * p + rank
-    microbatch = data.draw(st.integers(0, m - 1))
-    swapped = swap(SCHEDULES[name](p, v, m), rank, Action("F", stage, microbatch), Action("B", stage, microbatch))
+    schedule = make(size)
+    rank = data.draw(st.integers(0, schedule.num_ranks - 1))
+    forward = data.draw(st.sampled_from([action for action in schedule.rows[rank] if action.kind == "F"]))
+    kind: Kind = "B" if forward._replace(kind="B") in schedule.rows[rank] else "I"
+    swapped = swap(schedule, rank, forward, forward._replace(kind=kind))
     with pytest.raises(Deadlock) as caught:
         dry_run(swapped)
     assert any(wait.startswith(f"rank {rank} at ") for wait in caught.value.waits)
@@ -128,8 +103,8 @@ def test_a_backward_put_before_its_forward_deadlocks_and_the_circle_goes_through
 
 def swap(schedule: Schedule, rank: int, one: Action, other: Action) -> Schedule:
     turned = {one: other, other: one}
-    row = tuple(turned.get(action, action) for action in schedule[rank])
-    return (*schedule[:rank], row, *schedule[rank + 1 :])
+    row = tuple(turned.get(action, action) for action in schedule.rows[rank])
+    return replace(schedule, rows=(*schedule.rows[:rank], row, *schedule.rows[rank + 1 :]))
 
 
 def follows_itself(waits: tuple[str, ...]) -> bool:

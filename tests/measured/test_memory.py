@@ -1,7 +1,6 @@
-"""Memory against Korthikanti et al. 2022, Figure 1 (the paper's arithmetic), and against measured peaks of Llama."""
+"""Memory against Korthikanti et al. 2022, Figure 1 (the paper's arithmetic), and measured peaks on eight GPUs."""
 
 import csv
-from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import cast
@@ -9,14 +8,15 @@ from typing import cast
 import pytest
 
 import topologies
-from sim import frameworks, models
+from sim import frameworks, measured_runs, models, scenario
 from sim.layers import embedding
 from sim.layers.context import Context
 from sim.memory import MemoryUse, memory_use
-from sim.plan import Plan, Recompute, Schedule
+from sim.plan import Plan, Recompute
 from sim.schedules import schedule_of
+from sim.training import choose_plan, context_of
 from sim.workload import Precision
-from topologies.quantity import GIB
+from topologies.quantity import GIB, MIB
 
 Row = dict[str, str]
 
@@ -28,8 +28,8 @@ def rows_of(table: str) -> dict[str, Row]:
 
 
 ROWS = rows_of("korthikanti22_memory.csv")
-MEASURED = rows_of("b200_memory.csv")
-"""Dense Llama without context parallelism, fewer layers than the whole."""
+MEASURED = {row["row"]: row for row in measured_runs.read(Path(__file__).with_name("memory_runs.csv"))}
+"""Llama and DeepSeek with fewer layers than the whole."""
 NBYTES_PER_PARAMETER = 18
 
 
@@ -38,17 +38,17 @@ def figure_1(name: str) -> tuple[Context, Plan]:
     row = ROWS[name]
     vpp, batch = int(row["vpp"]), 3 * int(row["pp"]) * int(row["micro_batch"])
     plan = plan_of(row, row["sp"], schedule="interleaved" if vpp > 1 else "1f1b", global_batch=batch)
-    return context_of(row, plan, models.load(row["model"]), "dgx-a100", "megatron-lm"), plan
+    return figure_context(row, plan), plan
 
 
-def plan_of(row: Row, sp: str, schedule: Schedule, global_batch: int) -> Plan:
+def plan_of(row: Row, sp: str, schedule: str, global_batch: int) -> Plan:
     return Plan(
         tp=int(row["tp"]),
         sp=sp == "yes",
         pp=int(row["pp"]),
         vpp=int(row["vpp"]),
         dp=int(row["dp"]),
-        zero=1 if row.get("sharding") == "zero1" else 0,
+        zero=0,
         recompute=cast(Recompute, row["recompute"]),
         schedule=schedule,
         micro_batch=int(row["micro_batch"]),
@@ -56,11 +56,11 @@ def plan_of(row: Row, sp: str, schedule: Schedule, global_batch: int) -> Plan:
     )
 
 
-def context_of(row: Row, plan: Plan, model: models.Transformer, cluster: str, framework: str) -> Context:
+def figure_context(row: Row, plan: Plan) -> Context:
     return Context(
-        model=model,
-        gpu=topologies.load(cluster).gpu,
-        framework=frameworks.load(framework),
+        model=models.load(row["model"]),
+        gpu=topologies.load("dgx-a100").gpu,
+        framework=frameworks.load("megatron-lm"),
         tp=plan.tp,
         sp=plan.sp,
         recompute=plan.recompute,
@@ -116,22 +116,47 @@ def test_parameters_and_optimizer_are_those_of_figure_1_within_1_percent(name: s
     assert ours == pytest.approx(published, rel=0.01)
 
 
-def measured_use(row: Row) -> MemoryUse:
-    """The worst pipeline rank of the row's run; memory asks little of the kind of GPU."""
-    whole = models.load(row["model"])
-    model = replace(whole, num_layers=int(row["layers"]), num_kv_heads=int(row["kv_heads"]))
-    plan = plan_of(row, row["sp"], schedule="1f1b", global_batch=int(row["global_batch"]))
-    return max(memory_use(context_of(row, plan, model, "dgx-h100", "megatron-core"), plan), key=lambda use: use.total)
+def measured_run(row: measured_runs.Row) -> tuple[tuple[MemoryUse, ...], float]:
+    """What each pipeline rank of the row's run needs, as `shardsim validate` plays it; and the measured peak in GiB."""
+    made = scenario.of(measured_runs.document(row))
+    plan = choose_plan(made.plan, made.model, made.cluster, made.num_gpus, made.step, made.framework)
+    context = context_of(made.model, made.cluster, plan, made.step, made.framework)
+    return memory_use(context, plan), float(row["peak_memory_gib"])
 
 
 @pytest.mark.parametrize("name", MEASURED)
-def test_measured_peaks_are_met_within_10_percent(name: str) -> None:
-    """Peaks of allocated memory on eight B200. All are missed from below, by 2 to 8.3 %: what fused losses and
-    communication libraries hold is not modelled."""
+def test_measured_peaks_are_met_within_2_percent(name: str) -> None:
+    """Peaks of allocated memory on eight B200: dense, with context parallelism, and with experts."""
     row = MEASURED[name]
-    use, measured = measured_use(row), float(row["peak_gib"])
+    uses, measured = measured_run(row)
+    use = max(uses, key=lambda use: use.total)
     error = use.total / GIB / measured - 1
     holds = ", ".join(f"{what} {nbytes / GIB:.1f}" for what, nbytes in use.by_holding().items() if nbytes)
-    what = f"{name} {row['model']:<11} of {row['layers']:>2} layers tp={row['tp']} pp={row['pp']} dp={row['dp']}"
-    print(f"\n{what} {measured:>7.2f} {use.total / GIB:>7.2f} {error:>+6.1%}   {holds}")
-    assert abs(error) <= 0.10
+    degrees = " ".join(f"{axis}={row[axis]}" for axis in ("tp", "pp", "cp", "ep", "dp") if row[axis] not in ("", "1"))
+    print(
+        f"\n{name} {row['model']:<20} {degrees:<16} {measured:>7.2f} {use.total / GIB:>7.2f} {error:>+6.1%}   {holds}"
+    )
+    assert abs(error) <= 0.02
+
+
+def test_measured_peaks_are_met_within_1_percent_in_the_mean() -> None:
+    errors = [
+        max(use.total for use in uses) / GIB / measured - 1 for uses, measured in map(measured_run, MEASURED.values())
+    ]
+    assert sum(map(abs, errors)) / len(errors) <= 0.01
+    assert abs(sum(errors) / len(errors)) <= 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "peaks_mib"),
+    [
+        ("b200-node-001", (68_149.2, 64_478.5)),
+        ("b200-node-025", (88_688.8, 89_173.1)),
+        ("b200-node-008", (72_948.3, 116_736.5)),
+    ],
+)
+def test_each_rank_of_a_pipeline_is_met_within_2_percent(name: str, peaks_mib: tuple[float, float]) -> None:
+    """The first and the last of two pipeline ranks, `max_allocated_mb` of GPUs 0 and 4 in the table's source. On one
+    activations are the most, on another the head's gradient, on the third the experts' optimizer state."""
+    uses, _ = measured_run(MEASURED[name])
+    assert [use.total / MIB for use in uses] == pytest.approx(peaks_mib, rel=0.02)

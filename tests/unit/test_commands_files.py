@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sim.schedules import exchange, schedule_of
 from tests.command import CLUSTER, MODEL, SCENARIO, STEP, Answer, Shardsim, assert_refused
 
 ALIAS_BOMB = "a: &a [x, x]\n" + "".join(
@@ -154,6 +155,30 @@ def test_a_folder_can_be_sent_on_with_the_files_of_the_user_in_it(
     assert told["scenario"][1]["model"] == "out/inputs/model/tiny/config.json"
     assert Path("out/timeline.json.gz").read_bytes() == Path("again/timeline.json.gz").read_bytes()
     assert "inputs/model/tiny/config.json" in json.loads(Path("out/manifest.json").read_bytes())["sha256"]
+
+
+def test_a_schedule_of_ones_own_is_played_and_sent_on(shardsim: Shardsim, folder: Path) -> None:
+    """Two ranks, eight microbatches, as interleaved with two chunks: the same step."""
+    exchange.save(schedule_of("interleaved", 2, 2, 8), folder / "own.csv")
+    arguments = (
+        "train",
+        "llama3-8b",
+        "dgx-h100",
+        "--gpus",
+        "8",
+        "--tp",
+        "4",
+        "--recompute",
+        "none",
+        "--format",
+        "json",
+    )
+    own = shardsim(*arguments, "--schedule", "own.csv", "--out", "out")
+    built = shardsim(*arguments, "--schedule", "interleaved", "--pp", "2", "--vpp", "2", "--global-batch", "8")
+    assert json.loads(own.out)["step_time_s"] == json.loads(built.out)["step_time_s"]
+    assert (folder / "out/inputs/schedule" / folder.name / "own.csv").read_bytes() == (folder / "own.csv").read_bytes()
+    again = shardsim("train", "out/scenario.yaml", "--format", "json")
+    assert json.loads(again.out)["step_time_s"] == json.loads(own.out)["step_time_s"]
 
 
 def test_the_manifest_knows_every_file_that_was_read(shardsim: Shardsim, folder: Path) -> None:

@@ -12,7 +12,7 @@ HEAD = (
 )
 TABLE = f"""{HEAD}
 a-1,a,llama3-8b,h100-80gb-sxm,8,8192,bf16,1,8,yes,4,yes,2.0
-a-2,a,llama3-8b,h100-80gb-sxm,8,8192,fp8,1,8,yes,4,yes,2.0
+a-2,a,llama3-8b,h100-80gb-sxm,8,8192,fp32,1,8,yes,4,yes,2.0
 a-3,a,llama3-8b,h100-80gb-sxm,8,8192,bf16,1,8,no,4,yes,2.0
 """
 

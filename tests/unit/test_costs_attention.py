@@ -414,3 +414,30 @@ def test_unfused_products_are_as_wide_as_what_they_multiply() -> None:
     ]
     grown = {name for name in times[0] if times[1][name] > 1.5 * times[0][name]}
     assert grown == {"probability gradient", "value gradient"}
+
+
+# Queries that meet other keys
+
+
+@pytest.mark.parametrize("kernel", [flash_forward, flash_backward])
+def test_half_the_keys_are_half_the_work(kernel: Callable[[Gpu, Shape], float]) -> None:
+    whole = replace(SHAPE, causal=False)
+    half = replace(whole, num_keys=4096)
+    assert kernel(H100, half) / kernel(H100, whole) == pytest.approx(0.5, rel=0.05)
+    assert num_kept_blocks(half) == num_kept_blocks(whole) // 2
+    assert half.num_scores == whole.num_scores // 2
+
+
+@pytest.mark.parametrize("window", [None, 1024])
+def test_chunks_of_queries_meet_together_what_the_whole_meets(window: int | None) -> None:
+    """The i-th of 8 chunks is the last 1,024 of (i + 1) x 1,024 keys."""
+    whole = replace(SHAPE, window=window)
+    chunks = [replace(whole, seq_len=1024, num_keys=1024 * (i + 1)) for i in range(8)]
+    assert sum(map(num_kept_blocks, chunks)) == num_kept_blocks(whole)
+    seconds = sum(flash_forward(H100, chunk) for chunk in chunks)
+    assert seconds == pytest.approx(flash_forward(H100, whole), rel=0.25 if window else 0.1)
+
+
+def test_other_keys_are_read_once_and_queries_and_output_as_ever() -> None:
+    """Bytes: 2 x 4 x 32 heads x (8192 queries + 1024 keys) x (128 + 128)."""
+    assert replace(SHAPE, causal=False, num_keys=1024).operand_nbytes == 2 * 4 * 32 * (8192 + 1024) * 256

@@ -291,8 +291,8 @@ def test_a_footprint_holds_whatever_an_activity_of_the_group_may_load() -> None:
         for operation in ("all_reduce", "all_gather", "reduce_scatter", "broadcast"):
             for size in (1e3, 1e6, 1e9):
                 activity = COLLECTIVES[operation](cluster, gpus, size)
-                scale = activity.nbytes / max(share for _, share in loads[activity.crossing])
-                assert dict(activity.loads) == pytest.approx({w: s * scale for w, s in loads[activity.crossing]})
+                ((crossing, scale),) = activity.patterns
+                assert dict(activity.loads) == pytest.approx({w: s * scale for w, s in loads[crossing]})
 
 
 def test_the_ways_of_three_nodes_cross_as_those_of_many_do() -> None:

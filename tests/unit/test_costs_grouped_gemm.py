@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sim.costs.expert_load import balanced_load, balanced_rows, load_of, power_law_load, power_law_rows
-from sim.costs.grouped_gemm import LAW_OF, LAWS, grouped_gemm, grouped_weight_gradient
+from sim.costs.gemm import law_of as law_of_gemm
+from sim.costs.grouped_gemm import LAW_OF, LAWS, grouped_gemm, grouped_weight_gradient, is_measured
 from sim.costs.law import Array, Points, starting_fit
 from topologies.hardware import Fit, Gpu
 
@@ -67,6 +68,33 @@ def test_few_rows_take_the_time_of_the_weights_of_busy_experts() -> None:
     assert grouped_gemm(slow, (1, 0, 1, 1), 1000, 100_000, "fp16") == pytest.approx(seconds)
     in_fp8 = grouped_gemm(slow, (1, 0, 1, 1), 1000, 100_000, "fp8")
     assert in_fp8 == pytest.approx(3 * (1e8 + 1e5 + 2e3) / 1e12 + 1e-6)
+
+
+def test_formats_that_nobody_measured_run_like_fp8_with_their_own_peak_and_bytes() -> None:
+    """Many rows, 200 tiles in 20 waves of 10 SMs, 2 x 128 x 256 x 10^5 FLOP each: mxfp8 at fp8's 2 x 10^12 an SM takes
+    as long, nvfp4 at 4 x 10^12 half as long. Few rows: 10^8 weights of 1 + 1/32 and 1/2 + 1/16 bytes at 1 TB/s."""
+    law = law_of_gemm("fp8")
+    alike = {law.operation: starting_fit(law), "gemm nvfp4": starting_fit(law_of_gemm("nvfp4"))}
+    rate = starting_fit(law).values["rate"]
+    assert starting_fit(law_of_gemm("nvfp4")).values["rate"] == rate
+    gpu = replace(TOY, peak_flops=TOY.peak_flops | {"fp4": 4e13}, fits={**TOY.fits, **alike})
+    many = {p: grouped_gemm(gpu, (1280, 1280), 2560, 100_000, p) - 1e-6 for p in ("fp8", "mxfp8", "nvfp4")}
+    assert many["fp8"] == many["mxfp8"] == pytest.approx(65.536e-3, rel=1e-6)
+    assert many["nvfp4"] == pytest.approx(32.768e-3, rel=1e-6)
+    fast = replace(gpu, peak_flops={"fp8": 1e15, "fp4": 1e15})
+    for precision, nbytes in (("mxfp8", 33 / 32), ("nvfp4", 9 / 16)):
+        seconds = grouped_gemm(fast, (1,), 1000, 100_000, precision) - 1e-6
+        assert seconds == pytest.approx(((1e8 + 1e5) * nbytes + 2e3) / 1e12, rel=1e-6)
+
+
+def test_nvfp4_falls_behind_its_peak_as_far_as_dense_products_do() -> None:
+    """A dense product that reaches half as much of its peak as in fp8 makes a grouped one take twice as long."""
+    fp8, nvfp4 = (starting_fit(law_of_gemm(precision)) for precision in ("fp8", "nvfp4"))
+    half = replace(nvfp4, values={**nvfp4.values, "rate": fp8.values["rate"] / 2})
+    gpu = replace(TOY, peak_flops=TOY.peak_flops | {"fp4": 4e13}, fits={**TOY.fits, "gemm nvfp4": half})
+    assert grouped_gemm(gpu, (1280, 1280), 2560, 100_000, "nvfp4") - 1e-6 == pytest.approx(65.536e-3, rel=1e-6)
+    assert not is_measured("nvfp4")
+    assert is_measured("fp8")
 
 
 def test_the_expert_with_most_rows_ends_a_weight_gradient() -> None:

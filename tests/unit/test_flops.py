@@ -1,5 +1,7 @@
 """FLOPs counted from shapes against the closed formulas of the two papers, and by hand where they do not apply."""
 
+from dataclasses import replace
+
 import pytest
 
 from sim import models
@@ -8,6 +10,11 @@ from sim.models.flops import attention_flops
 
 GPTS = [name for name in models.names() if name.startswith("gpt") and "oss" not in name]
 BATCH, SEQ_LEN = 3, 2048
+
+
+def alone(name: str) -> Transformer:
+    """Without its multi-token prediction, which what is published leaves out."""
+    return replace(models.load(name), mtp_layers=0)
 
 
 def formula(model: Transformer, factor: float, attention: float, head: float) -> float:
@@ -64,13 +71,13 @@ def test_flops_of_deepseek_v3_by_hand() -> None:
     experts = 7168 * 256 + 9 * 3 * 7168 * 2048
     weights = 61 * attention + 3 * 3 * 7168 * 18432 + 58 * experts + 7168 * 129280
     per_token = 2 * weights + 61 * 2 * 4096 * 128 * (192 + 128)
-    assert models.model_flops(models.load("deepseek-v3"), 1, 4096) == 3 * 4096 * per_token
+    assert models.model_flops(alone("deepseek-v3"), 1, 4096) == 3 * 4096 * per_token
 
 
 @pytest.mark.parametrize(("name", "published"), [("deepseek-v2", 155e9), ("deepseek-v3", 250e9)])
 def test_deepseeks_training_costs_what_its_makers_print(name: str, published: float) -> None:
     """FLOPs per token at 4,096 tokens, causal attention counted half [Zhao et al. 2025, arXiv 2505.09343, Table 2]."""
-    per_token = models.model_flops(models.load(name), 1, 4096, causal=True) / 4096
+    per_token = models.model_flops(alone(name), 1, 4096, causal=True) / 4096
     assert per_token == pytest.approx(published, abs=0.5e9)
 
 
@@ -97,6 +104,15 @@ def test_pairs_in_a_window_are_counted_but_for_half_a_token_each() -> None:
     pairs = sum(min(i + 1, window) for window in (128, 4096) for i in range(4096))
     assert attention_flops(model, 4096, causal=True) == 18 * 2 * width * (pairs - 128 / 2 - 4096 / 2)
     assert attention_flops(model, 4096) == 18 * 2 * width * 4096 * (128 + 4096)
+
+
+def test_recomputing_some_layers_costs_their_share() -> None:
+    model = models.load("gpt-22b")
+    none, half, full = (
+        models.hardware_flops(model, BATCH, SEQ_LEN, "full", recomputed=share) for share in (0.0, 0.5, 1.0)
+    )
+    assert none == models.model_flops(model, BATCH, SEQ_LEN)
+    assert half == pytest.approx((none + full) / 2)
 
 
 def test_causal_attention_is_half() -> None:

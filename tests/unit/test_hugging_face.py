@@ -124,6 +124,17 @@ def test_the_file_is_the_catalogues_model(tmp_path: Path, name: str, entry: str)
     assert models.load(written(tmp_path / entry, config)) == models.load(entry)
 
 
+def test_groups_of_experts_and_predictions_are_read(tmp_path: Path) -> None:
+    """Where the file says nothing DeepSeek-V3 has the groups of its configuration class; Kimi's has one group."""
+    config = DEEPSEEK_V3 | {"n_group": 4, "topk_group": 2, "num_nextn_predict_layers": 3}
+    model = models.load(written(tmp_path, config))
+    assert model.moe is not None
+    assert (model.moe.num_groups, model.moe.top_groups, model.mtp_layers) == (4, 2, 3)
+    one_group = models.load(written(tmp_path, DEEPSEEK_V3 | {"n_group": None, "topk_group": None}))
+    assert one_group.moe is not None
+    assert one_group.moe.num_groups == 1
+
+
 def test_every_family_is_tried() -> None:
     tried = {str(config.get("text_config", config)["model_type"]) for _, config, _ in COUNTED}  # type: ignore[index]
     assert set(FAMILIES) - tried == {"minimax_m2"}  # which is found by its architecture

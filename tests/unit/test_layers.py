@@ -253,22 +253,40 @@ def test_a_window_shortens_the_core_and_nothing_else() -> None:
 @pytest.mark.parametrize("tp", [1, 4])
 @pytest.mark.parametrize("pp", [1, 2])
 def test_the_stages_of_all_ranks_hold_every_parameter_once(name: str, tp: int, pp: int) -> None:
-    """What is replicated counted once; the vocabulary rounded up to a multiple of tp, in the embedding and in the head;
-    a tied matrix is held twice where the head is not on the embedding's rank. Every model of the catalogue."""
-    model = models.load(name)
+    """What is replicated counted once; the vocabulary padded to a multiple of 128 tp, in the embedding and in the head;
+    a tied matrix is held twice where the head is not on the embedding's rank. Every model of the catalogue, but for
+    what predicts further tokens."""
+    model = replace(models.load(name), mtp_layers=0)
     if list(tensor_problems(tp, model)) or split_layers(model.num_layers, pp) is None:
         pytest.skip("the plan is refused")
     plan = Plan(
         tp=tp, sp=False, pp=pp, vpp=1, dp=1, zero=0, recompute="none", schedule="1f1b", micro_batch=1, global_batch=8
     )
-    context = replace(LLAMA, model=model, tp=tp)
+    context = replace(LLAMA, model=model, tp=tp, etp=tp)
     stages = stage_of_model.stages(context, plan)
     held = sum(tp * stage_of_model.parameters(context, stage) for stage in stages)
     replicated = sum(stage_of_model.replicated_parameters(context, stage) for stage in stages)
     positions = model.max_seq_len * model.hidden if model.position == "learned" else 0
-    padding = (tp * -(-model.vocab // tp) - model.vocab) * model.hidden
+    padding = (128 * tp * -(-model.vocab // (128 * tp)) - model.vocab) * model.hidden
     copies = 1 if model.tied_embedding and pp == 1 else 2
     expected = num_parameters(model) + copies * padding
     if model.tied_embedding and pp > 1:
         expected += model.vocab * model.hidden
     assert held - (tp - 1) * (replicated + positions) == expected
+
+
+def test_the_vocabulary_is_padded_to_a_multiple_of_the_framework_s_times_tp() -> None:
+    """50,257 words over 8 ranks in multiples of 128: 51,200, so 6,400 each; logits of the padding are computed too."""
+    odd = replace(GPT, model=replace(GPT.model, vocab=50_257))
+    assert head.matrix_parameters(odd) == 6400 * 6144
+    assert head.forward(odd) == head.forward(GPT)
+
+
+def test_a_fused_loss_reads_the_logits_once_and_gathers_once() -> None:
+    """Three fp32 numbers a token and rank; 16-bit logits wait for the backward pass in place of fp32 probabilities."""
+    fused = replace(GPT, framework=replace(GPT.framework, fused_cross_entropy=True))
+    assert collectives(head.forward(fused), "compute") == [("all_gather", 3 * 4 * 8 * 8192)]
+    for direction in (head.forward, head.backward):
+        assert kernel_seconds(direction(fused), "loss") < kernel_seconds(direction(GPT), "loss")
+    logits = 8192 * 6400
+    assert head.saved_nbytes(GPT) - head.saved_nbytes(fused) == (GPT.framework.logits_nbytes - 2) * logits

@@ -22,10 +22,11 @@ SHARED = replace(
     MIXTRAL, moe=Moe(num_experts=64, top_k=6, ffn=1_408, shared_ffn=2_816, num_dense_layers=1), name="shared"
 )
 EXPERTS = LayerKind(has_experts=True)
+GATHERING = replace(frameworks.load("megatron-core"), token_dispatcher="all-gather", moe_sync_seconds=0.0)
 CONTEXT = Context(
     model=MIXTRAL,
     gpu=topologies.gpu("h100-80gb-sxm"),
-    framework=frameworks.load("megatron-core"),
+    framework=GATHERING,
     tp=4,
     sp=True,
     recompute="none",
@@ -33,6 +34,7 @@ CONTEXT = Context(
     seq_len=4096,
     precision="bf16",
     kind=EXPERTS,
+    etp=4,
 )
 TOKENS, HIDDEN = 8192, 4096
 
@@ -91,7 +93,7 @@ def test_without_sequence_parallelism_every_rank_has_the_tokens_and_sums_are_all
 
 
 def test_one_tp_rank_talks_to_nobody() -> None:
-    alone = replace(CONTEXT, tp=1, sp=False, model=SHARED)
+    alone = replace(CONTEXT, tp=1, etp=1, sp=False, model=SHARED)
     for one in (layers.forward(alone), layers.backward(alone)):
         assert all(isinstance(i, Compute) for block in one.values() for i in block)
 
@@ -105,7 +107,7 @@ def test_an_expert_multiplies_its_share_of_the_tokens_by_its_share_of_the_width(
 
 def test_two_experts_per_token_cost_about_two_dense_mlps() -> None:
     """The same FLOPs in kernels of two libraries, each fitted by itself; permuting and routing are well below 15 %."""
-    alone = replace(CONTEXT, tp=1, sp=False)
+    alone = replace(CONTEXT, tp=1, etp=1, sp=False)
 
     def total(context: Context, parts: Iterable[str]) -> float:
         return sum(seconds(layers.forward(context), part) for part in parts)
@@ -130,7 +132,7 @@ def test_few_tokens_touch_few_experts() -> None:
     latency = CONTEXT.gpu.fit["kernel_latency"]
 
     def up(num_tokens: int) -> float:
-        context = replace(CONTEXT, model=model, tp=1, sp=False, micro_batch=1, seq_len=num_tokens)
+        context = replace(CONTEXT, model=model, tp=1, etp=1, sp=False, micro_batch=1, seq_len=num_tokens)
         return seconds(layers.forward(context), "experts up forward") - latency
 
     assert up(16) / up(1) == pytest.approx(64 / 6, rel=0.02)
@@ -139,7 +141,7 @@ def test_few_tokens_touch_few_experts() -> None:
 def test_every_expert_s_gradient_is_read_and_written_every_microbatch() -> None:
     """64 experts x 4096 x 2 x 1408 gradients, 4 bytes read and 4 written, take longer than the products of few rows: at
     most all of the HBM's bandwidth, at least two thirds of it."""
-    context = replace(CONTEXT, model=SHARED, tp=1, sp=False, micro_batch=1, seq_len=64)
+    context = replace(CONTEXT, model=SHARED, tp=1, etp=1, sp=False, micro_batch=1, seq_len=64)
     nbytes = 64 * HIDDEN * 2 * 1408 * 8
     bound = nbytes / context.gpu.memory_bandwidth
     assert bound < seconds(layers.backward(context), "experts up weight gradient") < 1.5 * bound
@@ -180,20 +182,20 @@ def test_recomputation_keeps_what_it_keeps_of_a_dense_layer(recompute: Recompute
 @pytest.mark.parametrize("model", [MIXTRAL, SHARED, replace(SHARED, bias=True, norm="layernorm")])
 @pytest.mark.parametrize("tp", [1, 2, 4])
 def test_tp_ranks_hold_the_experts_once_and_the_router_each(model: Transformer, tp: int) -> None:
-    context = replace(CONTEXT, model=model, tp=tp)
+    context = replace(CONTEXT, model=model, tp=tp, etp=tp)
     held = tp * layers.parameters(context) - (tp - 1) * layers.replicated_parameters(context)
     assert held == layer_parameters(model, EXPERTS)
 
 
 def test_a_layer_of_mixtral_has_as_many_parameters_as_published() -> None:
     """46,702,792,704 in all: 32 layers, two matrices of 32,000 x 4096, a norm."""
-    layer = layers.parameters(replace(CONTEXT, tp=1, sp=False))
+    layer = layers.parameters(replace(CONTEXT, tp=1, etp=1, sp=False))
     assert 32 * layer + 2 * 32_000 * HIDDEN + HIDDEN == 46_702_792_704
 
 
 def plan_of(pp: int, vpp: int = 1) -> Plan:
     return Plan(
-        tp=1, sp=False, pp=pp, vpp=vpp, dp=1, zero=0, recompute="none",
+        tp=1, etp=1, sp=False, pp=pp, vpp=vpp, dp=1, zero=0, recompute="none",
         schedule="1f1b" if vpp == 1 else "interleaved", micro_batch=1, global_batch=8,
     )  # fmt: skip
 
@@ -215,12 +217,12 @@ def test_equal_layers_share_a_pass_and_equal_stages_are_equal() -> None:
     _, second, third, _ = stages(every_second, plan_of(4))
     assert second == third
     for passes in (forward, backward):
-        pieces = [piece for _, piece in passes(every_second, second)]
+        pieces = [piece.work for piece in passes(every_second, second)]
         assert len(pieces) == 8
         assert len({id(piece) for piece in pieces}) == 2
 
 
 def test_a_backward_pass_meets_the_layers_last_to_first() -> None:
     first = stages(replace(CONTEXT, model=SHARED), plan_of(4))[0]
-    told = [name for name, _ in backward(replace(CONTEXT, model=SHARED), first)]
+    told = [piece.name for piece in backward(replace(CONTEXT, model=SHARED), first)]
     assert told == [*["expert layer backward"] * 7, "layer backward", "embedding backward"]

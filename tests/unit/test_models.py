@@ -104,6 +104,37 @@ def test_parameters_of_deepseek_v3_by_hand() -> None:
     assert models.num_parameters(model) == total == 671_026_404_352
 
 
+def test_multi_token_prediction_is_not_counted_in_a_model_s_size() -> None:
+    """671 B are the main model's; what predicts a token more comes on top [DeepSeek-V3, README_WEIGHTS]."""
+    model = models.load("deepseek-v3")
+    without = models.load({"name": "deepseek-v3", "mtp_layers": 0})
+    assert (model.mtp_layers, without.mtp_layers) == (1, 0)
+    assert models.num_parameters(model) == models.num_parameters(without)
+    assert models.load("kimi-k2").mtp_layers == 0
+
+
+def test_deepseek_keeps_a_token_to_some_groups_of_experts() -> None:
+    """8 groups; V3 chooses from 4 [arXiv 2412.19437, 4.2: each token is ensured to be sent to at most 4 nodes], V2 from
+    3 [arXiv 2405.04434, 3.1.2: D = 8, M = 3]."""
+    for name, groups in (("deepseek-v3", (8, 4)), ("deepseek-v2", (8, 3)), ("qwen3-30b-a3b", (1, 1))):
+        moe = models.load(name).moe
+        assert moe is not None
+        assert (moe.num_groups, moe.top_groups) == groups
+
+
+@pytest.mark.parametrize(
+    ("moe", "message"),
+    [
+        ({"num_groups": 7}, "num_groups=7 does not divide num_experts=256"),
+        ({"top_groups": 9}, "top_groups=9 is more than num_groups=8"),
+        ({"num_groups": 256, "top_groups": 4}, "top_k=8 is more than the 4 experts of top_groups=4"),
+    ],
+)
+def test_groups_that_do_not_fit_are_refused(moe: dict[str, Value], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        models.load({"name": "deepseek-v3", "moe": moe})
+
+
 def test_parameters_of_a_layer_of_gpt_oss_by_hand() -> None:
     """gpt-oss-20b: biases everywhere but in the router; 64 heads of 64, 8 of them for keys and values."""
     model = models.load("gpt-oss-20b")

@@ -1,7 +1,8 @@
-"""Rank grid, groups, stages, what is refused, and what is chosen where nothing is said."""
+"""Rank grid, groups, layers of stages, and what is refused."""
 
 import dataclasses
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, chain, combinations_with_replacement, pairwise
 
 import pytest
 from hypothesis import given
@@ -9,9 +10,22 @@ from hypothesis import strategies as st
 
 import topologies
 from sim import models
-from sim.default_plan import PartialPlan, options
 from sim.models.transformer import Mla, Moe
-from sim.plan import Axis, Plan, check, groups, rank, split_layers, stage_layers, tensor_problems
+from sim.plan import (
+    Axis,
+    ContextKind,
+    Plan,
+    balanced_layers,
+    check,
+    cost_balanced_layers,
+    group_of,
+    groups,
+    rank,
+    split_layers,
+    split_note,
+    stage_layers,
+    tensor_problems,
+)
 from topologies.document import InputError
 
 PLAN = Plan(
@@ -42,12 +56,55 @@ def test_without_a_pipeline_no_ranks_share_an_embedding() -> None:
     assert groups(dataclasses.replace(PLAN, pp=1), "embedding") == []
 
 
-@given(tp=st.integers(1, 5), dp=st.integers(1, 5), pp=st.integers(1, 5), axis=st.sampled_from(["tp", "dp", "pp"]))
-def test_the_groups_of_an_axis_part_the_ranks(tp: int, dp: int, pp: int, axis: Axis) -> None:
-    plan = dataclasses.replace(PLAN, tp=tp, dp=dp, pp=pp)
-    assert sorted(chain(*groups(plan, axis))) == list(range(plan.num_gpus))
-    assert {len(group) for group in groups(plan, axis)} == {{"tp": tp, "dp": dp, "pp": pp}[axis]}
-    assert rank(plan, tp - 1, dp - 1, pp - 1) == plan.num_gpus - 1
+DEGREE = st.integers(1, 4)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    """Any rank grid, its experts dealt and its replicas parted in any way that divides."""
+    tp, cp, dp, pp = (draw(DEGREE) for _ in range(4))
+    ep = draw(st.sampled_from([degree for degree in range(1, 65) if tp * cp * dp % degree == 0]))
+    etp = draw(st.sampled_from([degree for degree in range(1, 65) if tp * cp * dp // ep % degree == 0]))
+    shard = draw(st.sampled_from([None, *(degree for degree in range(1, 17) if cp * dp % degree == 0)]))
+    return dataclasses.replace(PLAN, tp=tp, cp=cp, dp=dp, pp=pp, ep=ep, etp=etp, shard=shard)
+
+
+@given(plan=plans(), axis=st.sampled_from(["tp", "cp", "dp", "ep", "etp", "edp", "shard", "replica", "pp"]))
+def test_the_groups_of_an_axis_part_the_ranks(plan: Plan, axis: Axis) -> None:
+    """All equally large, and each the same for all of its members."""
+    found = groups(plan, axis)
+    assert sorted(chain(*found)) == list(range(plan.num_gpus))
+    sizes = {"tp": plan.tp, "cp": plan.cp, "dp": plan.cp * plan.dp, "pp": plan.pp, "ep": plan.ep, "etp": plan.expert_tp}
+    sizes |= {"edp": plan.expert_dp, "shard": plan.num_sharing, "replica": plan.num_replicas // plan.num_sharing}
+    assert {len(group) for group in found} == {sizes[axis]}
+    assert all(group_of(plan, axis, member) == group for group in found for member in group)
+    assert rank(plan, plan.tp - 1, plan.dp - 1, plan.pp - 1, plan.cp - 1) == plan.num_gpus - 1
+
+
+@given(plan=plans(), member=st.integers(0, 255))
+def test_ranks_of_a_shard_and_of_a_replica_make_the_ranks_that_sum_a_gradient(plan: Plan, member: int) -> None:
+    """Each of a shard's ranks with its replicas: all of dp, once; so do etp, ep and edp all of a pipeline rank."""
+    member %= plan.num_gpus
+    replicas = [group_of(plan, "replica", other) for other in group_of(plan, "shard", member)]
+    assert sorted(chain(*replicas)) == sorted(group_of(plan, "dp", member))
+    experts = [
+        other
+        for inner in group_of(plan, "etp", member)
+        for middle in group_of(plan, "ep", inner)
+        for other in group_of(plan, "edp", middle)
+    ]
+    first = member // plan.stride * plan.stride
+    assert sorted(experts) == list(range(first, first + plan.stride))
+
+
+def test_ranks_count_cp_between_tp_and_dp() -> None:
+    """Megatron's order tp-cp-ep-dp-pp: 8 GPUs, tp 2, cp 2, dp 2; with ep 4 and etp 1 experts are dealt to ranks 0-3."""
+    plan = dataclasses.replace(PLAN, cp=2, pp=1, ep=4)
+    assert groups(plan, "cp") == [(0, 2), (1, 3), (4, 6), (5, 7)]
+    assert groups(plan, "dp") == [(0, 2, 4, 6), (1, 3, 5, 7)]
+    assert groups(plan, "ep") == [(0, 1, 2, 3), (4, 5, 6, 7)]
+    assert groups(plan, "edp") == [(0, 4), (1, 5), (2, 6), (3, 7)]
+    assert groups(dataclasses.replace(plan, shard=2), "shard") == [(0, 2), (1, 3), (4, 6), (5, 7)]
 
 
 def test_layers_are_split_evenly() -> None:
@@ -66,9 +123,65 @@ def test_no_layer_is_lost(num_layers: int, num_stages: int) -> None:
     assert layers is None or (sum(layers) == num_layers and len(layers) == num_stages and min(layers) >= 0)
 
 
-def test_layers_that_do_not_divide_are_refused_with_the_sizes_that_would() -> None:
-    with pytest.raises(InputError, match=r"4 x 3 = 12 stages do not divide 80 layers .* use vpp 1, 2, 4, 5, 10, 20"):
-        stage_layers(dataclasses.replace(PLAN, vpp=3), 80)
+def test_layers_that_do_not_divide_are_split_as_evenly_as_can_be_and_that_is_told() -> None:
+    """61 layers of DeepSeek-V3, embedding and loss are 63 on 16 stages: 3.9 each, so 4 but for one stage."""
+    plan = dataclasses.replace(PLAN, pp=16)
+    assert stage_layers(plan, 61) == (3, *(4,) * 13, 3, 3)
+    assert split_note(plan, 61) == (
+        "61 layers, embedding and loss counted as one each, do not divide into 16 stages: "
+        "they have 3, 13 x 4, 2 x 3 (--layers says otherwise)."
+    )
+    assert split_note(plan, 126) is None
+    assert split_note(dataclasses.replace(plan, layers=(0, *(4,) * 13, 9, 0)), 61) is None
+
+
+def test_layers_are_as_given() -> None:
+    plan = dataclasses.replace(PLAN, layers=(19, 21, 21, 19))
+    check(plan, LLAMA, CLUSTER, 8192)
+    assert stage_layers(plan, 80) == (19, 21, 21, 19)
+
+
+def test_balancing_by_cost_gives_the_last_stage_fewer_layers_where_the_head_is_large() -> None:
+    """Llama 3 8B, head 128,256 x 4096 = 525M against 218M weights of a layer: 2.4 layers. 32 + 2.4 on 4 stages is 8.6
+    each: 9 layers but in the last stage, which has 5 or 6."""
+    layers = cost_balanced_layers(models.load("llama3-8b"), 4, 8192)
+    assert sum(layers) == 32
+    assert max(layers) == 9
+    assert layers[-1] in (5, 6)
+
+
+COSTS = st.lists(st.sampled_from([0.5, 1.0, 2.0, 3.25]), min_size=1, max_size=7)
+
+
+@given(costs=COSTS, num_stages=st.integers(1, 5), first=st.sampled_from([0.0, 1.0, 2.5]), last=st.floats(0, 4))
+def test_no_split_has_a_cheaper_costliest_stage_than_the_balanced_one(
+    costs: list[float], num_stages: int, first: float, last: float
+) -> None:
+    num_stages = min(num_stages, len(costs) + 2)
+    found = balanced_layers(costs, num_stages, first, last)
+    assert (len(found), sum(found)) == (num_stages, len(costs))
+    assert min(found) >= 0
+    assert 0 not in found[1:-1]
+    best = min(_costliest(costs, split, first, last) for split in _splits(len(costs), num_stages))
+    assert _costliest(costs, found, first, last) <= best * (1 + 1e-8) + 1e-12
+
+
+def _splits(num_layers: int, num_stages: int) -> Iterator[tuple[int, ...]]:
+    for cuts in combinations_with_replacement(range(num_layers + 1), num_stages - 1):
+        yield tuple(end - start for start, end in pairwise((0, *cuts, num_layers)))
+
+
+def _costliest(costs: Sequence[float], split: Sequence[int], first: float, last: float) -> float:
+    ends = [0, *accumulate(split)]
+    stages = [sum(costs[start:end]) for start, end in pairwise(ends)]
+    stages[0] += first
+    stages[-1] += last
+    return max(stages)
+
+
+def test_too_many_stages_are_refused_with_the_most_that_there_can_be() -> None:
+    with pytest.raises(InputError, match="pp x vpp = 83 stages are too many for 80 layers; use at most 82"):
+        stage_layers(dataclasses.replace(PLAN, pp=83), 80)
 
 
 def test_a_good_plan_passes() -> None:
@@ -80,23 +193,71 @@ def test_a_good_plan_passes() -> None:
     [
         ({"tp": 3}, "tp=3 does not divide num_heads=64 of llama3-70b; use 1, 2, 4, 8"),
         ({"tp": 16}, "tp=16 does not divide num_kv_heads=8 of llama3-70b; use 1, 2, 4, 8"),
-        ({"dp": 64}, "2 x 4 x 64 = 512 GPUs, but dgx-h100 has 64; use fewer, or more nodes"),
+        ({"dp": 64}, "2 x 1 x 4 x 64 = 512 GPUs, but dgx-h100 has 64; use fewer, or more nodes"),
         ({"tp": 1}, "sp .* needs tp > 1; use sp=false, or tp=2 or more"),
-        ({"pp": 7}, "7 stages do not divide 80 layers .* use pp 1, 2, 4, 5, 8"),
-        ({"vpp": 2}, "vpp=2 needs schedule=interleaved, not 1f1b"),
+        ({"vpp": 2}, "schedule 1f1b holds one chunk per rank, not vpp=2; use vpp=1, or interleaved"),
         ({"pp": 1, "vpp": 2}, "vpp=2 needs pp > 1"),
         ({"schedule": "interleaved"}, "schedule=interleaved needs vpp > 1; use vpp=2 or more"),
         ({"global_batch": 7}, "global_batch=7 is not a multiple of micro_batch x dp = 1 x 2 = 2; use 6 or 8"),
-        ({"schedule": "interleaved", "vpp": 2, "global_batch": 12}, "makes 6 microbatches; .* pp=4; use 8 or 16"),
+        (
+            {"schedule": "interleaved", "vpp": 2, "global_batch": 12},
+            "groups of 4 leave 2 of 6 .*global_batch=12, 2 sequences",
+        ),
         ({"micro_batch": 0}, "micro_batch=0 is not possible; use a whole number from 1 to 10,000,000"),
         ({"global_batch": 10**9}, "global_batch=1000000000 is not possible"),
-        ({"zero": 2}, "zero=2 is not supported yet; use 0 or 1"),
+        ({"cp": 3}, "sp needs seq_len=8192 to be a multiple of tp x cp = 2 x 3 = 6; use 8190 or 8196"),
+        ({"cp": 3, "tp": 1, "sp": False}, "seq_len=8192 is not a multiple of 2 x cp = 6; use 8190 or 8196"),
+        (
+            {"cp": 64, "tp": 2, "pp": 1, "dp": 1, "cp_kind": "all-to-all", "num_gpus": 128},
+            "cp=64 does not divide the 32 heads of a tp rank, as cp_kind=all-to-all needs; use cp=1, 2, 4, 8, 16, 32",
+        ),
+        ({"ep": 2}, "ep=2 needs a model with experts, and llama3-70b has none; take it out"),
+        ({"etp": 1}, "etp=1 needs a model with experts"),
+        ({"shard": 3, "zero": 3}, "shard=3 does not divide cp x dp = 1 x 2 = 2; use 1, 2"),
+        ({"shard": 2, "zero": 0}, "shard=2 says among how many ranks zero divides; use zero=1, 2 or 3"),
+        ({"group": 8}, "group=8 is for schedule interleaved, not 1f1b; leave it out"),
+        ({"layers": (40, 40)}, "layers are said of 2 stages, but pp x vpp = 4 x 1 = 4 stages; write one number for"),
+        ({"layers": (20, 20, 20, 21)}, "layers=20, 20, 20, 21 sum to 81; write numbers from 0 that sum to 80"),
+        ({"layers": (40, 0, 20, 20)}, "layers: stage 1 has none; only the first and the last stage may be without"),
+        ({"recompute_layers": 2}, "recompute_layers=2 needs recompute=full or selective; use one of them"),
+        ({"recompute_layers": 81, "recompute": "full"}, "recompute_layers=81: there are 80 layers"),
+        ({"recompute_layers": 0, "recompute": "full"}, "recompute_layers=0 is not possible"),
+        ({"schedule": "zb-v"}, "schedule zb-v holds two chunks per rank, not vpp=1; use vpp=2"),
+        ({"schedule": "zb-v", "vpp": 2, "pp": 1}, "schedule=zb-v needs pp > 1; use pp=2 or more, or schedule=1f1b"),
+        ({"schedule": "dualpipe", "pp": 5}, "schedule dualpipe needs an even pp, not pp=5; use 6, or dualpipev"),
+        ({"schedule": "looped"}, "schedule=looped needs vpp > 1; use vpp=2 or more, or schedule=1f1b"),
     ],
 )
-def test_an_impossible_plan_is_refused_with_the_fix(change: dict[str, int], message: str) -> None:
+def test_an_impossible_plan_is_refused_with_the_fix(change: dict[str, object], message: str) -> None:
+    cluster = topologies.load("dgx-h100", int(str(change.get("num_gpus", 64))))
+    change = {name: value for name, value in change.items() if name != "num_gpus"}
     plan = Plan(**(dataclasses.asdict(PLAN) | change))
     with pytest.raises(InputError, match=message):
-        check(plan, LLAMA, CLUSTER, 8192)
+        check(plan, LLAMA, cluster, 8192)
+
+
+EXPERTS = models.load("mixtral-8x7b")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ep": 3}, "ep=3 does not divide num_experts=8 of mixtral-8x7b; use 1, 2, 4, 8"),
+        ({"ep": 8}, "ep x etp = 8 x 1 = 8 does not divide tp x cp x dp = 2 x 1 x 2 = 4; use ep x etp = 1, 2, 4"),
+        ({"ep": 2, "sp": False}, "ep=2 with tp=2 needs sp, else all tp ranks would send the same tokens; use sp=true"),
+        ({"etp": 3}, "etp=3 does not divide moe.ffn=14336 of mixtral-8x7b; use 1, 2, 4, 7, 8"),
+    ],
+)
+def test_experts_that_cannot_be_dealt_so_are_refused(change: dict[str, object], message: str) -> None:
+    plan = Plan(**(dataclasses.asdict(PLAN) | change))
+    check(dataclasses.replace(PLAN, ep=2), EXPERTS, CLUSTER, 8192)
+    with pytest.raises(InputError, match=message):
+        check(plan, EXPERTS, CLUSTER, 8192)
+
+
+@pytest.mark.parametrize("cp_kind", ["ring", "all-gather", "all-to-all"])
+def test_a_sequence_is_split_over_ranks_of_any_kind(cp_kind: ContextKind) -> None:
+    check(dataclasses.replace(PLAN, cp=4, dp=2, pp=4, cp_kind=cp_kind), LLAMA, topologies.load("dgx-h100", 64), 8192)
 
 
 def test_tp_divides_the_width_of_experts_and_of_a_dense_mlp_only_where_there_is_one() -> None:
@@ -113,6 +274,7 @@ def test_tp_divides_the_width_of_experts_and_of_a_dense_mlp_only_where_there_is_
     assert [problem.split(" of ")[0] for problem in tensor_problems(256, all_experts)] == [
         "tp=256 does not divide moe.ffn=1408"
     ]
+    assert not list(tensor_problems(256, all_experts, expert_tp=64))
 
 
 def test_latent_attention_has_no_key_and_value_heads_to_divide() -> None:
@@ -130,77 +292,3 @@ def test_sequence_parallelism_needs_a_sequence_that_divides() -> None:
 def test_learned_positions_end() -> None:
     with pytest.raises(InputError, match="seq_len=4096 is more than the 2048 learned positions"):
         check(PLAN, models.load("gpt-175b"), CLUSTER, 4096)
-
-
-def test_given_one_degree_the_others_are_one_and_dp_fills_the_gpus() -> None:
-    plans = options(PartialPlan(tp=8), LLAMA, CLUSTER, 64, 8192)
-    assert [plan.recompute for plan in plans] == ["none", "selective", "full"]
-    assert {(plan.tp, plan.sp, plan.pp, plan.vpp, plan.dp, plan.schedule) for plan in plans} == {
-        (8, True, 1, 1, 8, "1f1b")
-    }
-
-
-def test_given_chunks_the_schedule_is_interleaved() -> None:
-    (plan,) = options(PartialPlan(tp=8, pp=4, vpp=5, recompute="full"), LLAMA, CLUSTER, 64, 8192)
-    assert (plan.schedule, plan.dp, plan.recompute) == ("interleaved", 2, "full")
-
-
-def test_given_nothing_tp_grows_up_to_the_node_and_then_pp() -> None:
-    plans = options(PartialPlan(), LLAMA, CLUSTER, 64, 8192)
-    sizes = [(plan.tp, plan.pp, plan.dp) for plan in plans if plan.recompute == "none"]
-    assert sizes == [(1, 1, 64), (2, 1, 32), (4, 1, 16), (8, 1, 8), (8, 2, 4), (8, 4, 2), (8, 8, 1)]
-
-
-def test_less_recomputation_is_tried_first() -> None:
-    recomputes = [plan.recompute for plan in options(PartialPlan(), LLAMA, CLUSTER, 64, 8192)]
-    assert recomputes == sorted(recomputes, key=["none", "selective", "full"].index)
-
-
-def test_the_default_batch_is_about_four_million_tokens() -> None:
-    """2^22 tokens / 8192 = 512 sequences, which 64 GPUs divide; 16,384 GPUs need at least dp x pp = 2048."""
-    assert {plan.global_batch for plan in options(PartialPlan(), LLAMA, CLUSTER, 64, 8192)} == {512}
-    large = options(PartialPlan(tp=8, pp=16), models.load("llama3-405b"), topologies.load("dgx-h100"), 16_384, 8192)
-    assert large[0].global_batch == 2048
-
-
-@pytest.mark.parametrize("num_gpus", [24, 48, 64, 96])
-def test_the_default_batch_stays_for_every_micro_batch_that_is_a_power_of_two(num_gpus: int) -> None:
-    """48 GPUs, tp 1: 2^22 / 8192 / 48 = 10.7 sequences a rank, closest to 8 among the powers of two: 384."""
-    batches = {
-        options(PartialPlan(dp=num_gpus, micro_batch=micro), LLAMA, topologies.load("dgx-h100"), num_gpus, 8192)[
-            0
-        ].global_batch
-        for micro in (1, 2, 4)
-    }
-    assert batches == {{24: 384, 48: 384, 64: 512, 96: 384}[num_gpus]}
-
-
-def test_the_default_batch_goes_up_to_the_next_multiple_of_another_micro_batch() -> None:
-    """8 sequences on each of 64 ranks are 512; with micro-batches of 3 each has 9, with one of 16 it has 16."""
-    for micro, batch in ((3, 576), (5, 640), (8, 512), (16, 1024)):
-        (plan, *_) = options(PartialPlan(dp=64, micro_batch=micro), LLAMA, CLUSTER, 64, 8192)
-        assert plan.global_batch == batch
-
-
-@given(num_gpus=st.integers(1, 64), micro_batch=st.integers(1, 3))
-def test_every_plan_that_is_proposed_uses_all_gpus(num_gpus: int, micro_batch: int) -> None:
-    plans = options(PartialPlan(micro_batch=micro_batch), LLAMA, CLUSTER, num_gpus, 8192)
-    assert {plan.num_gpus for plan in plans} == {num_gpus}
-
-
-@pytest.mark.parametrize(
-    ("partial", "num_gpus", "message"),
-    [
-        (PartialPlan(tp=3), 64, "tp=3 does not divide num_heads=64 of llama3-70b; use 1, 2, 4, 8"),
-        (PartialPlan(tp=8, pp=3), 64, "8 x 3 = 24 does not divide gpus=64; .* gpus=48 or 72"),
-        (PartialPlan(tp=8, pp=4, dp=4), 64, "times dp=4 is 128, but gpus=64; use dp=2, or gpus=128"),
-        (PartialPlan(tp=0), 64, "every degree must be 1 or more"),
-        (PartialPlan(), 128, "gpus=128, but dgx-h100 has 64"),
-        (PartialPlan(), 0, "gpus=0 is not possible"),
-        (PartialPlan(pp=2, schedule="none"), 64, "schedule=none is for pp=1, not pp=2"),
-        (PartialPlan(sp=True, tp=1), 64, "needs tp > 1"),
-    ],
-)
-def test_an_impossible_partial_plan_is_refused_with_the_fix(partial: PartialPlan, num_gpus: int, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        options(partial, LLAMA, CLUSTER, num_gpus, 8192)

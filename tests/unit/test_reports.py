@@ -9,6 +9,7 @@ import pytest
 
 import topologies
 from sim import __version__, models
+from sim.memory import HOLDINGS, MemoryOverTime
 from sim.models import Transformer
 from sim.plan import Plan
 from sim.reports import figures, html, slices, terminal
@@ -41,6 +42,15 @@ class FakeReport:
     critical_path: tuple[tuple[str, float], ...]
     timeline: Timeline
     notes: tuple[str, ...]
+    memory_over_time: tuple[MemoryOverTime, ...]
+
+
+def over_time(rank):
+    """10 GiB of weights; 20 GiB of activations from second 1 to 9."""
+    nbytes = np.zeros((3, len(HOLDINGS)))
+    nbytes[:, HOLDINGS.index("weights")] = 10 * GIB
+    nbytes[1, HOLDINGS.index("activations")] = 20 * GIB
+    return MemoryOverTime(rank=rank, times=np.array([0.0, 1.0, 9.0]), nbytes=nbytes)
 
 
 def timeline_of(spans, num_ranks=1, streams=("compute",)):
@@ -109,6 +119,7 @@ def report_of(timeline=None, num_ranks=2, **changes):
         critical_path=(("F on rank 0", 0.5), ("B on rank 8", 0.25)),
         timeline=timeline or steps(num_ranks),
         notes=("Efficiencies follow the data sheet [NVIDIA 2020].",),
+        memory_over_time=tuple(map(over_time, range(num_ranks))),
     )
     return replace(made, **changes)
 
@@ -248,7 +259,7 @@ def test_bars_part_their_columns_exactly():
 
 
 def test_a_report_without_intervals_ranks_or_notes_is_still_a_report():
-    bare = report_of(memory=(), memory_capacity_gib=(), rank_busy=(), critical_path=(), notes=())
+    bare = report_of(memory=(), memory_capacity_gib=(), memory_over_time=(), rank_busy=(), critical_path=(), notes=())
     bare = replace(
         bare,
         result=bare.result | {"interval": None, "parameters": None, "peak_memory_gib": [], "peak_reserved_gib": []},
@@ -334,6 +345,17 @@ def test_out_of_memory_is_said_at_the_head():
     assert figures.warning(report_of()) == ""
 
 
+def test_the_page_draws_memory_over_the_step_for_each_rank_that_matters():
+    """Two ranks, 30 GiB at most of 74.5; two holdings, each an area with its name and its letter where it is thick."""
+    page = html.render(report_of())
+    charts = re.findall(r"<figure>.*?</figure>", page, re.DOTALL)
+    assert len(charts) == 2
+    assert 'aria-label="pipeline rank 1: from 10.0 to 30.0 GiB"' in charts[1]
+    assert re.findall(r"<title>(.*?)</title>", charts[0]) == ["weights", "activations"]
+    assert re.findall(r"<b [^>]*>(.)</b>", charts[0]) == ["W", "A"]
+    assert "Memory over the step" not in html.render(report_of(memory_over_time=()))
+
+
 def test_an_unknown_interval_is_said():
     unknown = report_of().result | {"interval": {"p10_s": None, "p50_s": 1.2345, "p90_s": None}}
     assert "no interval is known yet" in html.render(report_of(result=unknown))
@@ -348,6 +370,7 @@ def test_the_page_comes_in_the_order_of_the_questions_that_people_ask():
         ("2", "Timeline"),
         ("2", "Time of each pipeline rank"),
         ("2", "Peak memory of each pipeline rank"),
+        ("2", "Memory over the step"),
         ("2", "Critical path"),
         ("2", "The cluster and the layout on it"),
         ("2", "Scenario"),

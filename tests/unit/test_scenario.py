@@ -8,10 +8,11 @@ import pytest
 
 import topologies
 from sim import scenario
-from sim.default_plan import PartialPlan
+from sim.default_plan import PartialPlan, options
 from sim.scenario.overrides import FLAGS as PATHS
 from sim.scenario.schema import schema
 from sim.workload import TrainingRun
+from tests.command import SCENARIO
 from topologies.document import InputError, Value, parse
 from topologies.sheets import ClusterSheet
 
@@ -122,14 +123,25 @@ SETS = (
     ["cluster.nics_per_node=4", "cluster.nodes=8", "cluster.gpu=h200", "cluster.wiring=fat_tree"],
     ["cluster.wiring=torus", "cluster.torus=[2, 2, 2]", f"cluster.nic={NIC}"],
     ["batch.seq_len=10485760"],
+    ["plan={tp: 8, cp: 2, cp_kind: all-to-all, zero: 3, shard: 2, recompute: full, recompute_layers: 3}"],
+    ["plan={tp: 8, pp: 4, layers: [19, 21, 21, 19], offload: all, compression: low-rank}"],
+    ["plan={tp: 8, pp: 4, vpp: 5, schedule: interleaved, group: 8}", "precision=nvfp4"],
+    ["plan={tp: 8, pp: 4, schedule: dualpipev, layers: balanced}", "jitter=0.02", "seed=7"],
+    ["framework.overlap_tp=true", "framework.name=nemo", "framework.bucket_parameters=100000000"],
+    ["model=mixtral-8x7b", "plan={ep: 8}", "experts={load: {power_law: 1.2}, capacity_factor: 1.25}"],
+    ["model=mixtral-8x7b", "plan={ep: 8, etp: 2}", "experts.load.histogram=[3, 1, 1, 1, 1, 1, 0.5, 0]"],
+    ["model={name: mixtral-8x7b, num_layers: 2}", f"experts.load.histogram={[[1] * 8, [2] * 8]}"],
+    ["model=mixtral-8x7b", "experts.capacity_factor=1"],
 )
 
 
 @pytest.mark.parametrize("sets", SETS)
 def test_all_that_can_be_said_reads_back_from_file_and_from_the_command(path: Path, sets: list[str]) -> None:
     """The command's words are MODEL, CLUSTER unless it is put together, flags and --set."""
-    set_too = {text.partition("=")[0] for text in sets}
+    set_too = {text.partition("=")[0].removesuffix(".name") for text in sets}
+    whole = tuple(path for path in set_too if path in ("plan", "model", "cluster", "framework"))
     flags = {name: value for name, value in FLAGS.items() if PATHS[name] not in set_too}
+    flags = {name: value for name, value in flags.items() if not PATHS[name].startswith(whole or "none")}
     said = scenario.from_flags(flags, sets)
     path.write_text(scenario.dump(said, path.parent))
     assert scenario.load(path) == said
@@ -184,6 +196,54 @@ def test_a_file_beside_its_scenario_is_not_taken_for_a_name(tmp_path: Path, monk
     said = scenario.load(Path("step.yaml"))
     assert (said.model.name, said.model_reference) == ("a", "./llama3-8b")
     assert "model: ./llama3-8b" in scenario.dump(said, tmp_path).replace('"', "")
+
+
+def test_a_schedule_file_beside_its_scenario_is_copied_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    Path("runs/own.csv").write_text("0F0,0B0\n")
+    Path("runs/step.yaml").write_text(SCENARIO + "plan: {schedule: own.csv}\n")
+    said = scenario.load(Path("runs/step.yaml"))
+    assert (said.plan.schedule, said.files) == ("runs/own.csv", (Path("runs/own.csv"),))
+    assert said_by(scenario.command(said, "layer")) == said
+    moved, copies = scenario.portable(said, Path("out"))
+    assert (moved.plan.schedule, copies) == (
+        "out/inputs/schedule/runs/own.csv",
+        {"inputs/schedule/runs/own.csv": Path("runs/own.csv")},
+    )
+    assert "schedule: inputs/schedule/runs/own.csv" in scenario.dump(moved, Path("out")).replace('"', "")
+
+
+def test_of_a_framework_only_what_differs_is_told(path: Path) -> None:
+    own = scenario.load(path).framework
+    said = scenario.load(path, sets=[f"framework.attention={own.attention}", "framework.launch_seconds=1e-5"])
+    assert scenario.described(said)["framework"] == {"name": "megatron-core", "launch_seconds": 1e-5}
+    assert said.framework.launch_seconds == 1e-5
+    assert (
+        scenario.described(scenario.load(path, sets=[f"framework.attention={own.attention}"]))["framework"] == own.name
+    )
+
+
+def test_saying_a_default_says_nothing() -> None:
+    flags: dict[str, Value] = {"model": "llama3-8b", "cluster": "dgx-h100", "gpus": 8}
+    defaults: dict[str, Value] = {"cp": 1, "ep": 1, "cp_kind": "ring", "offload": "none", "jitter": 0.0, "seed": 3}
+    assert scenario.from_flags({**flags, **defaults}) == scenario.from_flags(flags)
+
+
+def test_layers_are_numbers_between_commas_or_a_list(path: Path) -> None:
+    for layers in ("19,21,21,19", " 19, 21,21,19"):
+        assert scenario.load(path, {"layers": layers}).plan.layers == (19, 21, 21, 19)
+    assert scenario.load(path, sets=["plan.layers=[19, 21, 21, 19]"]).plan.layers == (19, 21, 21, 19)
+    assert scenario.load(path, {"layers": "balanced"}).plan.layers == "balanced"
+
+
+def test_a_plan_that_was_found_says_only_what_is_no_default_beside_the_classic_degrees(path: Path) -> None:
+    said = scenario.load(path)
+    (plan,) = options(said.plan, said.model, said.cluster, said.num_gpus, said.step.seq_len)
+    assert scenario.described(scenario.with_plan(said, plan))["plan"] == {
+        "tp": 8, "sp": True, "pp": 4, "vpp": 5, "dp": 2, "zero": 1, "recompute": "selective",
+        "schedule": "interleaved",
+    }  # fmt: skip
 
 
 def test_a_model_is_changed_field_by_field(path: Path) -> None:
@@ -303,7 +363,7 @@ def test_a_price_of_less_than_nothing_by_a_sign_alone_is_nothing() -> None:
 def test_what_may_be_left_open_may_be_null_in_the_schema_too() -> None:
     fields = schema()["properties"]
     for name in ("gpus", "tokens", "price"):
-        assert {"type": "null"} in fields[name]["anyOf"], name  # type: ignore[index,call-overload]
+        assert {"type": "null"} in fields[name]["anyOf"], name  # type: ignore[index,call-overload,operator]
 
 
 def test_tokens_and_price_are_numbers_or_words(path: Path) -> None:
@@ -340,10 +400,48 @@ def test_a_scenario_is_told_in_the_names_of_a_file() -> None:
         ("tp: 8", "tp: true", "step.yaml:5: plan.tp: must be a whole number, got true"),
         ("tp: 8", "tp: {choices: [1, 2]}", "step.yaml:5: plan.tp: several values .* not supported yet"),
         ("gpus: 64", "gpus: {range: [8, 64]}", "step.yaml:4: gpus: several values .* not supported yet"),
-        ("tp: 8", "tp: 8, cp: 2", "step.yaml:5: plan.cp: 2 is not supported yet; use 1"),
-        ("zero: 1", "zero: 3", "step.yaml:5: plan.zero: 3 is not supported yet"),
-        ("interleaved", "zb-h1", "step.yaml:5: plan.schedule: zb-h1 is not supported yet"),
-        ("bf16", "fp8", "step.yaml:7: precision: fp8 is not supported yet"),
+        ("tp: 8", "tp: 8, cp: 0", "step.yaml:5: plan.cp: must be 1 or more, got 0"),
+        ("tp: 8", "tp: 8, cp_kind: rings", "step.yaml:5: plan.cp_kind: must be 'ring', 'all-gather' or 'all-to-all'"),
+        ("zero: 1", "zero: 4", "step.yaml:5: plan.zero: must be 0, 1, 2 or 3, got 4"),
+        ("interleaved", "zb-h3", r"step.yaml:5: plan.schedule: unknown schedule, got 'zb-h3'; did you mean zb-h[12]"),
+        ("interleaved", "zigzag", "step.yaml:5: plan.schedule: unknown schedule.* use none, gpipe, .*, or a .csv file"),
+        ("tp: 8", "tp: 8, layers: [1, -2]", "step.yaml:5: plan.layers.1: must be 0 or more, got -2"),
+        ("tp: 8", "tp: 8, layers: even", "step.yaml:5: plan.layers: 'even': write the layers of each stage, such as"),
+        (
+            "tp: 8",
+            "tp: 8, offload: disk",
+            "step.yaml:5: plan.offload: must be 'none', 'optimizer', 'activations' or 'all'",
+        ),
+        ("bf16", "fp32", "step.yaml:7: precision: fp32 is not supported yet"),
+        ("bf16", "fp4", "step.yaml:7: precision: must be 'bf16', .* or 'nvfp4', got 'fp4'"),
+        ("gpus: 64", "gpus: 64\njitter: 0.5", "step.yaml:5: jitter: must be 0.2 or less, got 0.5"),
+        ("gpus: 64", "gpus: 64\nseed: -1", "step.yaml:5: seed: must be 0 or more, got -1"),
+        ("gpus: 64", "gpus: 64\nexperts: {load: {power_law: 1}}", "step.yaml:5: experts: llama3-70b has no experts"),
+        (
+            "gpus: 64",
+            "gpus: 64\nexperts: {load: zipf}",
+            "step.yaml:5: experts.load: 'zipf' is not known; write balanced",
+        ),
+        (
+            "gpus: 64",
+            "gpus: 64\nexperts: {load: {power_law: 1, histogram: [1]}}",
+            "step.yaml:5: experts.load: power_law and histogram are two ways to say it",
+        ),
+        (
+            "llama3-70b",
+            "mixtral-8x7b\nexperts: {load: {histogram: [1, 2]}}",
+            "step.yaml:3: experts: a histogram of 2 numbers; write 8, one for each expert",
+        ),
+        (
+            "llama3-70b",
+            "mixtral-8x7b\nexperts: {load: {histogram: [[1, 1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1, 1, 1]]}}",
+            "step.yaml:3: experts: 2 histograms; write one, or one for each of 32 layers with experts",
+        ),
+        (
+            "llama3-70b",
+            "mixtral-8x7b\nexperts: {load: {histogram: [0, 0, 0, 0, 0, 0, 0, 0]}}",
+            "step.yaml:3: experts: a histogram that is zero everywhere",
+        ),
         ("kind: training", "kind: serving", "step.yaml:1: kind: serving is not supported yet"),
         ("llama3-70b", "llama3-7b", "step.yaml:2: model: unknown model 'llama3-7b'; did you mean llama3-70b"),
         (
@@ -351,7 +449,9 @@ def test_a_scenario_is_told_in_the_names_of_a_file() -> None:
             "cluster: dgx-h10",
             "step.yaml:3: cluster: unknown cluster 'dgx-h10'; did you mean dgx-h100",
         ),
-        ("megatron-core", "fsdp", "step.yaml:8: framework: framework 'fsdp' is not supported yet"),
+        ("megatron-core", "fsdq", "step.yaml:8: framework: .*'fsdq' is not known"),
+        ("megatron-core", "{name: nemo, overlap: true}", "step.yaml:8: framework: there is no 'overlap'"),
+        ("megatron-core", "{name: nemo, overlap_tp: 3}", "step.yaml:8: framework: overlap_tp: must be true or false"),
         ("gpus: 64\n", "", "step.yaml: gpus: how many GPUs of dgx-h100 is not said"),
         ("gpus: 64", "gpus: 9000000", "step.yaml: gpus=9000000: dgx-h100 has"),
         ("batch: {", "batch: [{", "step.yaml:"),

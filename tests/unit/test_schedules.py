@@ -1,32 +1,17 @@
-"""Schedules as data: their text, their files, what is refused, and the pictures in tests/golden/schedules."""
+"""Schedules as data: their text, what is refused, and the pictures in tests/golden/schedules."""
 
-import csv
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sim.schedules import SCHEDULES, Action, Deadlock, Schedule, picture
+from sim.schedules import SCHEDULES, Action, Deadlock, Kind, Schedule, picture, schedule_of
 from sim.schedules.dry_run import dry_run
-from sim.schedules.exchange import load, save
+from tests.schedules import schedule
 from topologies.document import InputError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "schedules"
-
-
-def schedule(*rows: str) -> Schedule:
-    return tuple(tuple(map(Action.parse, row.split())) for row in rows)
-
-
-def refusal(tmp_path: Path, content: str | bytes) -> str:
-    """The one line with which a file of this content is refused."""
-    path = tmp_path / "orders.csv"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError) as error:
-        load(path)
-    assert "\n" not in str(error.value)
-    assert len(str(error.value)) < 240
-    return str(error.value)
 
 
 def test_an_action_prints_and_parses_as_torch_writes_it() -> None:
@@ -45,14 +30,14 @@ def test_what_is_not_an_action_is_refused_with_an_example(text: str) -> None:
 
 
 def test_actions_made_in_bulk_are_as_good_as_any() -> None:
-    action = SCHEDULES["1f1b"](2, 1, 2)[1][0]
+    action = SCHEDULES["1f1b"](2, 1, 2).rows[1][0]
     assert type(action) is Action
     assert action == Action("F", 1, 0)
     assert (action.kind, action.stage, action.microbatch) == ("F", 1, 0)
 
 
 def test_one_f_one_b_of_three_ranks_reads_as_in_the_paper() -> None:
-    assert picture(SCHEDULES["1f1b"](3, 1, 3)).splitlines() == [
+    assert picture(SCHEDULES["1f1b"](3, 1, 3).rows).splitlines() == [
         "rank 0 | F0 F1 F2 B0 B1 B2",
         "rank 1 | F0 F1 B0 F2 B1 B2",
         "rank 2 | F0 B0 F1 B1 F2 B2",
@@ -60,7 +45,7 @@ def test_one_f_one_b_of_three_ranks_reads_as_in_the_paper() -> None:
 
 
 def test_gpipe_runs_every_forward_first() -> None:
-    assert picture(SCHEDULES["gpipe"](2, 1, 3)).splitlines() == [
+    assert picture(SCHEDULES["gpipe"](2, 1, 3).rows).splitlines() == [
         "rank 0 | F0 F1 F2 B0 B1 B2",
         "rank 1 | F0 F1 F2 B0 B1 B2",
     ]
@@ -68,24 +53,52 @@ def test_gpipe_runs_every_forward_first() -> None:
 
 def test_interleaving_warms_up_as_megatron_does() -> None:
     """Rank r of p = 4, v = 2 runs 2(p-1-r) + (v-1)p = 10, 8, 6, 4 forwards, and one more before its first backward."""
-    orders = SCHEDULES["interleaved"](4, 2, 8)
+    orders = SCHEDULES["interleaved"](4, 2, 8).rows
     first_backward = [[action.kind for action in row].index("B") for row in orders]
     assert first_backward == [11, 9, 7, 5]
     assert " ".join(map(str, orders[0][:11])) == "0F0 0F1 0F2 0F3 4F0 4F1 4F2 4F3 0F4 0F5 0F6"
     assert [str(action) for action in orders[0] if action.kind == "B"][:5] == ["4B0", "4B1", "4B2", "4B3", "0B0"]
 
 
-def test_interleaving_a_single_group_of_microbatches_is_all_warmup() -> None:
-    for row in SCHEDULES["interleaved"](4, 2, 4):
-        assert "".join(action.kind for action in row) == "F" * 8 + "B" * 8
+def test_a_larger_group_passes_a_chunk_before_any_of_it_passes_the_next() -> None:
+    """Groups of 3 and of the 2 that are left, p = 2, v = 2: rank 0 warms up with 2 + 3 forwards."""
+    order = " ".join(map(str, SCHEDULES["interleaved"](2, 2, 5, 3).rows[0]))  # type: ignore[call-arg]
+    assert order.startswith("0F0 0F1 0F2 2F0 2F1 2F2 2B0 0F3 2B1 0F4 2B2 2F3 0B0 2F4 0B1")
+
+
+def test_one_more_warmup_pairs_each_forward_with_an_earlier_microbatchs_backward() -> None:
+    """What is left over is single."""
+    schedule = schedule_of("1f1b", 1, 1, 3, overlap_ep=True)
+    assert [" ".join(map(str, each)) for each in schedule.passes(0)] == ["0F0", "0F1 0B0", "0F2 0B1", "0B2"]
+    with pytest.raises(InputError, match="overlap_ep with pp=2 needs schedule=interleaved and vpp=2 or more, not 1f1b"):
+        schedule_of("1f1b", 2, 1, 3, overlap_ep=True)
+
+
+def test_the_last_forward_of_a_warmup_that_is_all_forwards_is_no_pair_with_the_first_backward() -> None:
+    """Rank 0 of 2 warms up with all 4: 2F1 2B0 as a pair would wait for rank 1's 3B0, and that, in a pair, for 2F1."""
+    schedule = schedule_of("interleaved", 2, 2, 2, overlap_ep=True)
+    assert picture(schedule.rows).splitlines()[0] == "rank 0 | 0F0 0F1 2F0 2F1 2I0 2W0 2B1 0B0 0B1"
+    assert all(len(each) == 1 for each in schedule.passes(0))
+    assert [" ".join(map(str, each)) for each in schedule.passes(1)][3] == "3F1 3B0"
+
+
+def test_pairing_is_refused_where_a_schedule_has_no_pairs() -> None:
+    with pytest.raises(InputError, match=r"overlap_ep .* schedule gpipe has none; use 1f1b, interleaved, dualpipe"):
+        schedule_of("gpipe", 2, 1, 4, overlap_ep=True)
+    assert schedule_of("dualpipev", 2, 2, 4, overlap_ep=True).is_paired
+
+
+def test_a_group_is_refused_where_a_schedule_has_no_groups() -> None:
+    with pytest.raises(InputError, match="group=4 is for schedule interleaved, not 1f1b"):
+        schedule_of("1f1b", 2, 1, 4, 4)
 
 
 def test_a_pipeline_of_one_rank_turns_each_forward_around_at_once() -> None:
-    assert picture(SCHEDULES["1f1b"](1, 1, 2)) == "rank 0 | F0 B0 F1 B1"
-    assert picture(SCHEDULES["interleaved"](1, 2, 2)) == "rank 0 | 0F0 1F0 1B0 0F1 0B0 1F1 1B1 0B1"
+    assert picture(SCHEDULES["1f1b"](1, 1, 2).rows) == "rank 0 | F0 B0 F1 B1"
+    assert picture(SCHEDULES["interleaved"](1, 2, 2).rows) == "rank 0 | 0F0 1F0 1B0 0F1 0B0 1F1 1B1 0B1"
 
 
-@pytest.mark.parametrize("name", ["gpipe", "1f1b"])
+@pytest.mark.parametrize("name", ["gpipe", "1f1b", "naive", "zb-h1", "zb-h2", "dualpipe"])
 def test_a_schedule_without_chunks_names_the_one_that_has_them(name: str) -> None:
     with pytest.raises(
         InputError, match=f"schedule {name} holds one chunk per rank, not vpp=2; use vpp=1, or interleaved"
@@ -93,11 +106,55 @@ def test_a_schedule_without_chunks_names_the_one_that_has_them(name: str) -> Non
         SCHEDULES[name](4, 2, 8)
 
 
-def test_interleaving_wants_whole_groups_of_microbatches() -> None:
-    with pytest.raises(InputError, match=r"pp=4 does not divide the 6 microbatches; .* make them 4, 8, 12, \.\.\."):
-        SCHEDULES["interleaved"](4, 2, 6)
-    with pytest.raises(InputError, match=r"make them 4, 8, \.\.\."):
-        SCHEDULES["interleaved"](4, 2, 3)
+@pytest.mark.parametrize("name", ["zb-v", "v-half", "v-min", "dualpipev"])
+def test_a_v_wants_two_chunks(name: str) -> None:
+    with pytest.raises(InputError, match=f"schedule {name} holds two chunks per rank, not vpp=1; use vpp=2"):
+        SCHEDULES[name](4, 1, 8)
+
+
+@pytest.mark.parametrize(
+    ("num_microbatches", "group", "message"),
+    [
+        (
+            6,
+            None,
+            r"groups of 4 leave 2 of 6 microbatches, fewer than pp=4; .* make them 4, 8, 12, \.\.\., or use 1f1b",
+        ),
+        (3, None, r"3 microbatches are fewer than pp=4; .* make them 4, 8, \.\.\., or use 1f1b"),
+        (12, 5, r"groups of 5 leave 2 of 12 microbatches, fewer than pp=4; .* make them 10, 15, 20"),
+        (12, 3, r"group=3 is not possible; use 4 \(pp\) to 12 \(the microbatches\)"),
+        (12, 13, r"group=13 is not possible"),
+    ],
+)
+def test_interleaving_wants_no_group_smaller_than_the_pipeline(
+    num_microbatches: int, group: int | None, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        schedule_of("interleaved", 4, 2, num_microbatches, group)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_ranks", "num_microbatches", "message"),
+    [
+        ("dualpipe", 3, 8, "needs an even pp, not pp=3; use 4, or dualpipev"),
+        ("dualpipe", 4, 9, "of pp=4 needs an even number of microbatches, at least 8, not 9"),
+        ("dualpipe", 4, 6, "of pp=4 needs an even number of microbatches, at least 8, not 6"),
+        ("dualpipev", 4, 7, "of pp=4 needs microbatches, at least 8, not 7; change the global batch, or use"),
+    ],
+)
+def test_dualpipe_says_which_numbers_it_works_with(
+    name: str, num_ranks: int, num_microbatches: int, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        SCHEDULES[name](num_ranks, 2 if name == "dualpipev" else 1, num_microbatches)
+
+
+def test_the_second_model_of_dualpipe_takes_the_second_half_from_the_other_end() -> None:
+    made = SCHEDULES["dualpipe"](4, 1, 8)
+    assert made.homes == (0, 1, 2, 3, 3, 2, 1, 0)
+    assert [made.after(stage) for stage in range(8)] == [1, 2, 3, None, 5, 6, 7, None]
+    assert {action.microbatch for action in made.rows[0] if action.stage == 0} == {0, 1, 2, 3}
+    assert {action.microbatch for action in made.rows[0] if action.stage == 7} == {4, 5, 6, 7}
 
 
 def pictures() -> dict[str, Schedule]:
@@ -106,14 +163,27 @@ def pictures() -> dict[str, Schedule]:
         "1f1b_4x8": SCHEDULES["1f1b"](4, 1, 8),
         "interleaved_4x2x8": SCHEDULES["interleaved"](4, 2, 8),
         "interleaved_2x3x2": SCHEDULES["interleaved"](2, 3, 2),
+        "interleaved_2x2x8_groups_of_4": schedule_of("interleaved", 2, 2, 8, 4),
+        "interleaved_2x2x6_paired": schedule_of("interleaved", 2, 2, 6, overlap_ep=True),
+        "looped_4x2x4": SCHEDULES["looped"](4, 2, 4),
+        "naive_4x3": SCHEDULES["naive"](4, 1, 3),
+        "zb-h1_4x8": SCHEDULES["zb-h1"](4, 1, 8),
+        "zb-h2_4x8": SCHEDULES["zb-h2"](4, 1, 8),
+        "zb-v_4x2x8": SCHEDULES["zb-v"](4, 2, 8),
+        "zb-v_4x2x2": SCHEDULES["zb-v"](4, 2, 2),
+        "v-half_4x2x8": SCHEDULES["v-half"](4, 2, 8),
+        "v-min_4x2x8": SCHEDULES["v-min"](4, 2, 8),
+        "dualpipe_4x10": SCHEDULES["dualpipe"](4, 1, 10),
+        "dualpipe_8x20": SCHEDULES["dualpipe"](8, 1, 20),
+        "dualpipev_4x2x10": SCHEDULES["dualpipev"](4, 2, 10),
     }
 
 
 @pytest.mark.parametrize("name", pictures())
 def test_a_schedule_looks_as_drawn(name: str) -> None:
-    """Two pictures per file: each rank's order, and the dry run with F and B of one unit."""
+    """Two pictures per file: each rank's order, and the dry run with F, I, W and B of one unit, a pair of two."""
     orders = pictures()[name]
-    drawn = f"order\n{picture(orders)}\n\ntime\n{picture(dry_run(orders))}\n"
+    drawn = f"order\n{picture(orders.rows)}\n\ntime\n{picture(dry_run(orders))}\n"
     assert drawn == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
 
 
@@ -128,6 +198,41 @@ def test_nobody_waits_for_a_weight_gradient() -> None:
     """Rank 0 starts 0I0 right after 1I0, in the fourth unit, while rank 1 computes 1W0."""
     grid = dry_run(schedule("0F0 0I0 0W0", "1F0 1I0 1W0"))
     assert picture(grid).splitlines() == ["rank 0 | F0       I0 W0", "rank 1 |    F0 I0 W0"]
+
+
+def test_a_pair_waits_for_both_and_ends_with_both() -> None:
+    """Rank 1's pair 1F1 1B0 runs from 2 to 5, or to 4 if pairs last 2; only then can rank 0 start 0I0."""
+    made = replace(schedule("0F0 0F1 0I0 0W0 0B1", "1F0 1F1 1B0 1B1"), is_paired=True)
+    lasts: dict[Kind, int] = {"F": 1, "B": 2, "I": 1, "W": 1}
+    assert picture(dry_run(made, lasts)).splitlines() == [
+        "rank 0 | F0 F1          I0 W0 B1 B1",
+        "rank 1 |    F0 F1 B0 B0 B1 B1",
+    ]
+    assert picture(dry_run(made, lasts, paired=2)).splitlines() == [
+        "rank 0 | F0 F1       I0 W0 B1 B1",
+        "rank 1 |    F0 F1 B0 B1 B1",
+    ]
+
+
+def test_the_forward_of_a_pair_waits_for_what_its_backward_needs() -> None:
+    """Rank 1 could do 1F2 at 3, but 2I0 ends at 5."""
+    made = schedule(
+        "0F0 0F1 0F2 0I0 0W0 0I1 0W1 0I2 0W2",
+        "1F0 1F1 1F2 1B0 1I1 1W1 1I2 1W2",
+        "2F0 2F1 2I0 2W0 2I1 2W1 2F2 2I2 2W2",
+    )
+    assert picture(dry_run(replace(made, is_paired=True), {"F": 1, "B": 2, "I": 1, "W": 1})).splitlines() == [
+        "rank 0 | F0 F1 F2                I0 W0 I1 W1 I2 W2",
+        "rank 1 |    F0 F1       F2 B0 B0 I1 W1 I2 W2",
+        "rank 2 |       F0 F1 I0 W0 I1 W1 F2 I2 W2",
+    ]
+
+
+def test_a_pair_that_waits_for_another_rank_which_waits_for_its_forward_is_a_deadlock() -> None:
+    made = replace(schedule("0F0 0F1 0B0 0B1", "1F0 1F1 1B0 1B1"), is_paired=True)
+    with pytest.raises(Deadlock, match="rank 0 at 0B0 waits for 1B0 of rank 1, rank 1 at 1F1 waits for 0F1 of rank 0"):
+        dry_run(made)
+    assert dry_run(replace(made, is_paired=False))
 
 
 def test_a_circle_of_waiting_is_named_and_drawn() -> None:
@@ -155,10 +260,11 @@ def test_a_rank_can_wait_for_itself() -> None:
 
 def test_a_deadlock_late_in_a_long_schedule_shows_how_it_ended() -> None:
     """Rank 1 works from step 1 without a gap and stops after 2 x 99 actions; step 199 is then rank 0's B98."""
-    rows = [list(row) for row in SCHEDULES["1f1b"](2, 1, 100)]
+    made = SCHEDULES["1f1b"](2, 1, 100)
+    rows = [list(row) for row in made.rows]
     rows[1][-2:] = rows[1][:-3:-1]
     with pytest.raises(Deadlock) as caught:
-        dry_run(tuple(map(tuple, rows)))
+        dry_run(replace(made, rows=tuple(map(tuple, rows))))
     assert "the last 24 of 200 steps:" in str(caught.value)
     assert max(map(len, str(caught.value).splitlines())) < 120
 
@@ -172,77 +278,4 @@ def test_a_dry_run_refuses_what_is_not_a_whole_step() -> None:
     with pytest.raises(InputError, match="rank 1: 1B0 is missing; with 2 stages and 1 microbatches"):
         dry_run(schedule("0F0 0B0", "1F0"))
     with pytest.raises(InputError, match="rank 0: no actions"):
-        dry_run(())
-
-
-def test_a_saved_schedule_is_the_csv_that_torch_dumps(tmp_path: Path) -> None:
-    """csv.writer's rows of str(action), one per rank, with empty cells for steps without an action."""
-    save(SCHEDULES["1f1b"](2, 1, 2), tmp_path / "orders.csv")
-    assert (tmp_path / "orders.csv").read_bytes() == b"0F0,0F1,,0B0,,0B1\r\n,1F0,1B0,1F1,1B1,\r\n"
-
-
-def test_no_step_of_a_saved_schedule_needs_a_result_of_the_same_step(tmp_path: Path) -> None:
-    """torch posts the receives of a step after its computation, so inputs must come from an earlier column."""
-    save(SCHEDULES["interleaved"](4, 2, 8), tmp_path / "orders.csv")
-    with (tmp_path / "orders.csv").open(newline="") as file:
-        columns = {cell: column for row in csv.reader(file) for column, cell in enumerate(row) if cell}
-    assert len(columns) == 2 * 8 * 8
-    for stage in range(7):
-        for microbatch in range(8):
-            assert columns[f"{stage}F{microbatch}"] < columns[f"{stage + 1}F{microbatch}"]
-            assert columns[f"{stage}B{microbatch}"] > columns[f"{stage + 1}B{microbatch}"]
-
-
-def test_torch_files_with_ragged_rows_spaces_and_empty_lines_at_the_end_load(tmp_path: Path) -> None:
-    path = tmp_path / "orders.csv"
-    path.write_text("\ufeff0F0, 0F1,,0B0,,,0B1\n,1F0,1B0,1F1,1B1\n\n,,\n", encoding="utf-8")
-    assert load(path) == SCHEDULES["1f1b"](2, 1, 2)
-
-
-def test_split_backwards_load(tmp_path: Path) -> None:
-    path = tmp_path / "orders.csv"
-    path.write_text("0F0,,,0I0,0W0\n,1F0,1B0\n")
-    assert load(path) == schedule("0F0 0I0 0W0", "1F0 1B0")
-
-
-def test_a_schedule_that_cannot_be_played_is_not_saved(tmp_path: Path) -> None:
-    with pytest.raises(Deadlock):
-        save(schedule("0B0 0F0"), tmp_path / "orders.csv")
-    assert not (tmp_path / "orders.csv").exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("0F0,0B0\n1F0,1X0\n", "orders.csv:2: column 2: '1X0' is not an action; write stage"),
-        ("0F0,0SEND_F0,0B0\n", "orders.csv:1: column 2: '0SEND_F0' is not an action"),
-        ("0F0,0B0\n1F0\n", "orders.csv:2: rank 1: 1B0 is missing; with 2 stages and 1 microbatches"),
-        ("0F0,0I0\n", "orders.csv:1: rank 0: 0W0 is missing"),
-        ("0F0,0W0\n", "orders.csv:1: rank 0: 0I0 is missing"),
-        ("0F0,0F1,0B1\n", "orders.csv:1: rank 0: 0B0 is missing"),
-        ("0F0,0F0,0B0\n", "orders.csv:1: rank 0: 0F0 comes twice; remove one of them"),
-        ("0F0,0B0,0W0\n", "orders.csv:1: rank 0: 0W0 and 0B0: B is I and W in one; write B alone, or I and W"),
-        ("0F0,0I0,0W0,0B0\n", "orders.csv:1: rank 0: 0B0 and 0I0: B is I and W in one"),
-        ("0F0,0B0\n2F0,2B0\n", "orders.csv:2: rank 1: 2F0 does not belong here: stage 2 of 2 ranks is on rank 0"),
-        ("0F0,0B0\n\n2F0,2B0\n", "orders.csv:2: rank 1: 1F0 is missing"),
-        ('"0F0\n",0B0\n1F0,?\n', "orders.csv:3: column 2: '?' is not an action"),
-        ("0F0,0F999999999,0B0\n", "orders.csv:1: rank 0: 0F1 is missing"),
-        ("0F0,999999999B0\n", "orders.csv:1: rank 0: 0B0 is missing"),
-        ("0F" + "9" * 5000 + "\n", "orders.csv:1: column 1: '0F99"),
-        ("", "orders.csv:1: rank 0: no actions; write cells such as 0F0"),
-        ("\n,,\n", "orders.csv:1: rank 0: no actions"),
-        (b"\x89PNG\r\n\x1a\n\0\0", "orders.csv: not UTF-8 text; write CSV"),
-        (b"0F0,\0\0\0", "orders.csv: binary data, not text"),
-        ("0F0," * 300_000, "orders.csv: larger than 1 MB"),
-        ("0" * 200_000, "orders.csv:1: not a CSV: field larger than field limit"),
-        ("0F0\n" * 300, "orders.csv: 300 rows; write one row per pipeline rank, at most 256"),
-    ],
-)
-def test_a_malformed_csv_is_refused_with_its_line(tmp_path: Path, content: str | bytes, message: str) -> None:
-    assert refusal(tmp_path, content).startswith(message)
-
-
-def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.csv", tmp_path, tmp_path / ("x" * 300), Path("a\0b")):
-        with pytest.raises(InputError, match=r"no such file|a directory|cannot be read"):
-            load(path)
+        dry_run(schedule())

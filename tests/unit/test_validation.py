@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sim import measured_runs, validation
+from sim import measured_runs, models, validation
 from sim.reports.ledger import render
 from sim.validation import Ledger, Result, Skipped, concordance, reasons, summary
 from topologies.document import InputError, Value
@@ -40,6 +40,7 @@ def result(
         interval_s=(predicted * (1 - width / 2), predicted * (1 + width / 2)),
         measured_gib=None,
         predicted_gib=1.0,
+        origins={"measured": 0.75, "interpolated": 0.0, "extrapolated": 0.0, "datasheet": 0.25},
         otherwise=(),
     )
 
@@ -57,12 +58,10 @@ def test_a_complete_row_is_played_and_compared(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "reason"),
     [
-        ({"precision": "fp8"}, "precision fp8 is not supported yet"),
-        ({"sharding": "zero3"}, "sharding zero3 is not supported yet"),
+        ({"precision": "fp8"}, "a100-80gb-sxm has no fp8; use bf16"),
         ({"sharding": "ZeRO-1"}, "sharding 'ZeRO-1' is not known; use none, zero1, zero2, zero3 or hsdp"),
-        ({"precision": "BF16"}, "precision 'BF16' is not known; use bf16, fp16, fp8, mxfp8, nvfp4, fp32, tf32 or int8"),
-        ({"cp": "2"}, "context parallelism (cp > 1) is not supported yet"),
-        ({"ep": "8"}, "expert parallelism (ep > 1) is not supported yet"),
+        ({"precision": "BF16"}, "precision 'BF16' is not known; use bf16, fp16, fp8, mxfp8 or nvfp4"),
+        ({"cp": "2"}, "cp"),
         ({"gpu": "tpu-v9"}, "unknown GPU 'tpu-v9'"),
         ({"schedule": "sideways"}, "sideways"),
         ({"fabric": "wet-string"}, "wet-string"),
@@ -106,29 +105,108 @@ def test_what_a_row_leaves_empty_is_left_open() -> None:
     assert said("plan", sequence_parallel="no", sharding="zero1") == degrees | {"sp": False, "zero": 1}
 
 
-def test_experts_that_are_cut_unlike_the_layers_are_refused() -> None:
-    experts = {"experts": "8", "top_k": "2", "moe_ffn": "14336", "ffn": "14336", "model": "mixtral-8x7b"}
-    assert said("plan", **experts, etp="8")
-    with pytest.raises(InputError, match=r"experts cut over other GPUs than layers \(etp = 1, tp = 8\) is not supp"):
-        said("plan", **experts, etp="1")
+def test_every_way_to_shard_has_its_plan() -> None:
+    for sharding, zero in {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3, "hsdp": 3}.items():
+        assert plan(sharding=sharding)["zero"] == zero
+    assert plan(sharding="hsdp", sharding_group="128")["shard"] == 128
+    assert "shard" not in plan(sharding="zero3", sharding_group="")
 
 
-def test_what_a_row_says_of_its_software_and_is_played_otherwise_is_told(tmp_path: Path) -> None:
-    """Megatron-Core attends with flash, sums gradients in 4 bytes, and overlaps nothing of dp."""
-    more = {"attention_kernel": "unfused", "grad_dtype": "bf16", "overlap_grad_reduce": "yes", "overlap_tp": "no"}
-    header = ",".join([HEADER, *more])
-    path = table(
-        tmp_path, ",".join([RUN, *more.values()]), f"{changed(RUN, row='a-2')},flash,fp32,no,no", header=header
-    )
-    ledger = validation.validate(path)
-    assert [len(one.otherwise) for one in ledger.results] == [3, 0]
-    told = summary(ledger)["played_otherwise"]
-    assert told == {
-        "attention_kernel unfused: attention is flash": 1,
-        "grad_dtype bf16: gradients are summed in 4 bytes": 1,
-        "overlap_grad_reduce: gradients are summed after the backward pass": 1,
+def plan(**cells: str) -> dict[str, Value]:
+    made = said("plan", **cells)
+    assert isinstance(made, dict)
+    return made
+
+
+def test_experts_are_cut_and_dropped_as_the_row_says() -> None:
+    mixtral = {"experts": "8", "top_k": "2", "moe_ffn": "14336", "ffn": "14336", "model": "mixtral-8x7b"}
+    degrees = plan(**mixtral, ep="4", etp="2", cp="2")
+    assert (degrees["ep"], degrees["etp"], degrees["cp"]) == (4, 2, 2)
+    assert said("experts", **mixtral | {"model": "mixtral-8x7b-tokendrop"}) == {"capacity_factor": 1.0}
+    assert said("experts", **mixtral, capacity_factor="1.25") == {"capacity_factor": 1.25}
+    assert said("experts", **mixtral, note="experts padded to capacity factor 1.5") == {"capacity_factor": 1.5}
+
+
+def test_a_row_lays_its_facts_over_the_profile_of_its_software() -> None:
+    """Of Megatron-Core nothing of dp overlaps and gradients have four bytes; NeMo sums them in two, and overlaps."""
+    facts = {"grad_dtype": "bf16", "overlap_grad_reduce": "yes", "overlap_tp": "no", "attention_kernel": "flash"}
+    laid = {"name": "megatron-core", "overlap_grad_reduce": True, "gradient_reduce_nbytes": 2, "gradient_nbytes": 2}
+    assert said("framework", framework="somebodys", **facts) == laid
+    assert said("framework", framework="nemo", **facts) == {"name": "nemo", "overlap_tp": False}
+    assert said("framework", framework="deepspeed-megatron") == "megatron-deepspeed"
+
+
+def test_gradients_of_weights_in_fp32_stay_in_fp32() -> None:
+    """FSDP in PURE precision sends them in two bytes and keeps them beside fp32 weights."""
+    laid = {"name": "fsdp1-composer", "gradient_reduce_nbytes": 2}
+    assert said("framework", framework="fsdp1-composer", grad_dtype="bf16") == laid
+
+
+def test_set_phrases_of_a_note_stand_for_columns() -> None:
+    note = "router balanced; CUDA graphs; expert all-to-all overlapped with compute; dispatcher hybridep; 1 MTP layer"
+    laid = {"name": "megatron-bridge", "cuda_graphs": True, "overlap_ep": True, "token_dispatcher": "deepep"}
+    assert said("framework", framework="megatron-bridge", note=note) == laid
+    assert said("framework", framework="megatron-bridge", note=note, token_dispatcher="alltoall") == {
+        name: value for name, value in laid.items() if name != "token_dispatcher"
     }
-    assert "     1  grad_dtype bf16: gradients are summed in 4 bytes\n" in render("x", summary(ledger), reasons(ledger))
+
+
+@pytest.mark.parametrize(
+    ("stages", "cells", "layers"),
+    [
+        (4, {"layout": "Et*4/(t*4/)*2tmL"}, [4, 4, 4, 1]),
+        (4, {"note": "uneven split: layout Et/(tt/)*2mL; more"}, [1, 2, 2, 0]),
+        (4, {"note": "4 layers per chunk but 1 in the last", "layers": "13"}, [4, 4, 4, 1]),
+        (4, {"note": "last chunk has 3 layers fewer, plus loss", "layers": "61"}, [16, 16, 16, 13]),
+        (4, {"note": "64/pp layers per stage, 1 fewer in the first and 2 fewer in the last"}, [15, 16, 16, 14]),
+    ],
+)
+def test_uneven_stages_are_as_the_row_lays_them_out(stages: int, cells: dict[str, str], layers: list[int]) -> None:
+    assert plan(model="nobodys-gpt", pp=str(stages), vpp="1", **cells)["layers"] == layers
+
+
+@pytest.mark.parametrize(
+    ("layout", "complaint"),
+    [
+        ("Et*4|t", "write letters E, t, m, L and / between stages"),
+        ("Et/tL", r"2 stages of 2 layers, but pp x vpp = 4 and layers = 8"),
+        ("E(t/)*9", "10 stages of 9 layers"),
+        ("t*9999", "write letters"),
+    ],
+)
+def test_a_layout_that_does_not_fit_is_refused(layout: str, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        plan(pp="4", vpp="1", layers="8", layout=layout)
+
+
+def test_selective_recomputation_is_that_of_the_attention_core() -> None:
+    """Other modules are small: the row is played without them, and that is told."""
+    row = dict(zip(HEADER.split(","), RUN.split(","), strict=True))
+    for modules, recompute in {"": "selective", "core_attn": "selective", "mla_up_proj+mlp": "none"}.items():
+        assert plan(recompute_modules=modules)["recompute"] == recompute
+    assert measured_runs.played_otherwise(row | {"note": "recomputes mla_up_proj+core_attn"}) == (
+        "recompute_modules mla_up_proj: kept, not recomputed",
+    )
+    assert measured_runs.played_otherwise(row) == ()
+
+
+def test_multi_token_prediction_is_as_the_row_says_and_none_in_a_variant_that_does_not_say() -> None:
+    def layers(model: str, **cells: str) -> Value:
+        made = said("model", model=model, **cells)
+        assert isinstance(made, dict)
+        return made.get("mtp_layers")
+
+    own = models.load("deepseek-v3").mtp_layers
+    assert layers("deepseek-v3") is None
+    assert layers("deepseek-v3", note="1 MTP layer not in `layers`") == (1 if own != 1 else None)
+    assert layers("deepseek-v3-nomtp") == (0 if own else None)
+    assert layers("deepseek-v3-l4") == (0 if own else None)
+
+
+def test_shares_of_the_time_by_what_they_rest_on_are_means_over_rows() -> None:
+    made = summary(Ledger(results=(result("1", "a", 1.0, 1.1), result("2", "b", 1.0, 1.2)), skipped=()))
+    assert made["parameters"] == {"measured": 0.75, "interpolated": 0.0, "extrapolated": 0.0, "datasheet": 0.25}
+    assert "Of the time, 75.0 % rests on measurements, 25.0 % rests on data sheets.\n" in render("x", made, {})
 
 
 def test_rows_of_one_name_are_counted_each() -> None:

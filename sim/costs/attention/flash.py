@@ -27,7 +27,7 @@ kernels of other GPUs cut others, which says nothing of training. An assumption.
 
 @lru_cache(maxsize=65536)
 def flash_forward(gpu: Gpu, shape: Shape) -> float:
-    """Seconds: two products, 4 s^2 d FLOPs per head, less what the mask hides."""
+    """Seconds: two products, 4 s^2 d FLOPs per head (s times the keys, where these are others), less what is hidden."""
     return _forward(gpu, fit_of(gpu, FORWARD).values, shape)
 
 
@@ -37,7 +37,7 @@ def flash_backward(gpu: Gpu, shape: Shape) -> float:
 
     Three are as wide as keys (scores, gradients of queries and keys), two as values.
     """
-    queries = _queries(shape, (shape.seq_len,), shape.batch)
+    queries = _queries(shape, (shape.seq_len,), shape.batch, shape.keys - shape.seq_len)
     work = (3 * shape.head_dim + 2 * shape.value_dim) / (shape.head_dim + shape.value_dim)
     return _seconds(gpu, shape, queries, gpu.fit["flash_backward_efficiency"], work, 2 * shape.operand_nbytes)
 
@@ -55,7 +55,7 @@ def flash_lengths(gpu: Gpu, shape: Shape, lengths: tuple[int, ...]) -> float:
 
 
 def _forward(gpu: Gpu, values: Values, shape: Shape) -> float:
-    queries = _queries(shape, (shape.seq_len,), shape.batch)
+    queries = _queries(shape, (shape.seq_len,), shape.batch, shape.keys - shape.seq_len)
     return _seconds(gpu, shape, queries, _level(gpu, values), 1.0, shape.operand_nbytes)
 
 
@@ -82,13 +82,14 @@ def _per_score(gpu: Gpu, values: Values, precision: str, level: float, width: Ar
     return relative * 4 * BLOCK * gpu.num_sms / (product_rate(gpu, precision) * level)
 
 
-def _queries(shape: Shape, lengths: tuple[int, ...], batch: int) -> Queries:
+def _queries(shape: Shape, lengths: tuple[int, ...], batch: int, num_before: int = 0) -> Queries:
+    """`num_before` keys come before those of the queries; fewer keys than queries (a negative number) have no mask."""
     num_new = np.array(lengths, np.float64)
     one = {name: np.array([getattr(shape, name)], np.float64) for name in _WIDTHS}
     return Queries(
         batch=np.full_like(num_new, batch),
         num_new=num_new,
-        num_cached=np.zeros_like(num_new),
+        num_cached=np.full_like(num_new, num_before),
         window=np.array([np.inf if shape.window is None else shape.window], np.float64),
         causal=shape.causal,
         **one,

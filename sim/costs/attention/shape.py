@@ -15,7 +15,8 @@ class Shape:
     """The attention of one rank: `num_heads` and `num_kv_heads` are those that it holds.
 
     A query and a key are `head_dim` wide, a value `value_dim`. A query sees itself and the `window` - 1 tokens before
-    it (None: all before it).
+    it (None: all before it). There are `num_keys` keys, the last of them those of the `seq_len` queries; None: there
+    are no others. Without a mask (`causal` False) every query sees every key, of which there may be fewer then.
     """
 
     batch: int
@@ -27,26 +28,33 @@ class Shape:
     precision: str
     causal: bool = True
     window: int | None = None
+    num_keys: int | None = None
+
+    @property
+    def keys(self) -> int:
+        return self.seq_len if self.num_keys is None else self.num_keys
 
     @property
     def num_scores(self) -> int:
-        return self.batch * self.num_heads * self.seq_len**2
+        return self.batch * self.num_heads * self.seq_len * self.keys
 
     @property
     def operand_nbytes(self) -> int:
         """Queries and output, keys and values."""
-        width = (self.num_heads + self.num_kv_heads) * (self.head_dim + self.value_dim)
-        return ELEMENT * self.batch * self.seq_len * width
+        tokens = self.num_heads * self.seq_len + self.num_kv_heads * self.keys
+        return ELEMENT * self.batch * tokens * (self.head_dim + self.value_dim)
 
 
 def num_kept_blocks(shape: Shape) -> int:
-    """Blocks of scores that a flash kernel works on, of the whole square for one head.
+    """Blocks of scores that a flash kernel works on, of all for one head.
 
     Block i of the queries meets the keys of its own block, and of those before it as far as its first row's window
-    reaches: min(i, ceil((window - 1) / BLOCK)) + 1 blocks.
+    reaches: min(before + i, ceil((window - 1) / BLOCK)) + 1 blocks, with so many blocks `before` the first query's.
     """
-    blocks = math.ceil(shape.seq_len / BLOCK)
+    rows, columns = math.ceil(shape.seq_len / BLOCK), math.ceil(shape.keys / BLOCK)
     if not shape.causal:
-        return blocks**2
-    longest = blocks if shape.window is None else min(blocks, math.ceil((shape.window - 1) / BLOCK) + 1)
-    return longest * (longest + 1) // 2 + (blocks - longest) * longest
+        return rows * columns
+    longest = columns if shape.window is None else min(columns, math.ceil((shape.window - 1) / BLOCK) + 1)
+    before = columns - rows
+    growing = min(rows, max(0, longest - before))
+    return growing * before + growing * (growing + 1) // 2 + (rows - growing) * longest

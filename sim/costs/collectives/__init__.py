@@ -79,7 +79,7 @@ def _activity(cluster: Cluster, gpus: tuple[int, ...], operation: CollectiveOper
     return Activity(
         latency=latency,
         loads=tuple([(wire, share * on_chain) for wire, share in loads]),
-        crossing=way.crossing,
+        patterns=((way.crossing, on_chain),),
         ceiling=busiest * on_chain / data,
         num_sms=channels(way, nbytes),
     )

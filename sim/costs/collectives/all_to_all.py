@@ -70,6 +70,7 @@ def _activity(cluster: Cluster, gpus: tuple[int, ...], nbytes: float) -> Activit
         loads=scaled(loads, nbytes),
         ceiling=max(share for _, share in loads) * nbytes / moving,
         num_sms=num_channels(nbytes),
+        patterns=(("inside", nbytes / len(gpus)), ("pxn", nbytes / len(gpus))),
     )
 
 

@@ -11,20 +11,21 @@ from typing import Final
 
 import numpy as np
 
-from sim.costs.collectives.chain import Load, members
+from sim.costs.collectives.chain import members
 from sim.costs.collectives.deepep_kernels import (
     NETWORK_PARAMETERS,
     NODE_PARAMETERS,
     Mode,
     Phase,
     groups_hit,
+    groups_open,
     sms_of_experts,
     times,
     token_nbytes,
 )
-from sim.costs.collectives.exchange import between, inside, joined, scaled
+from sim.costs.collectives.exchange import joined, scaled, spread
 from sim.costs.law import Array, Law, Points, Values, fit_of
-from sim.instructions import Activity
+from sim.instructions import Activity, Pattern
 from sim.instructions import Tokens as Tokens
 from topologies.fabric import nic_of
 from topologies.hardware import Cluster
@@ -58,40 +59,62 @@ def _activity(
     node, num_nodes = cluster.node_at(gpus[0]), len(members(cluster, gpus))
     law = NODE_LAWS[mode, phase] if num_nodes == 1 else NETWORK_LAWS[mode, phase]
     values = fit_of(node.scale_up if num_nodes == 1 else nic_of(node), law).values
-    shape = _shape(tokens, len(gpus), num_nodes, num_sms)
+    shape = _shape(tokens, phase, len(gpus), num_nodes, num_sms)
     latency, moving = times(node, mode, phase, values, shape, between=num_nodes > 1)
-    loads = _loads(cluster, gpus, tokens, mode, phase)
+    patterns = _patterns(cluster, gpus, tokens, mode, phase)
+    loads = joined(*(scaled(spread(cluster, gpus, pattern), nbytes) for pattern, nbytes in patterns))
     held = num_sms if mode == "normal" else int(sms_of_experts(tokens.num_experts, node.gpu.num_sms))
     ceiling = max(nbytes for _, nbytes in loads) / float(moving)
-    return Activity(latency=float(latency), loads=loads, ceiling=ceiling, num_sms=held)
+    return Activity(latency=float(latency), loads=loads, ceiling=ceiling, num_sms=held, patterns=patterns)
 
 
-def _shape(tokens: Tokens, num_gpus: int, num_nodes: int, num_sms: int) -> dict[str, Array]:
+def _shape(tokens: Tokens, phase: Phase, num_gpus: int, num_nodes: int, num_sms: int) -> dict[str, Array]:
     facts = {
         "num_tokens": tokens.num_tokens,
-        "hidden": tokens.hidden,
+        "hidden": _hidden(tokens, phase),
         "topk": tokens.topk,
         "num_experts": tokens.num_experts,
         "num_gpus": num_gpus,
         "num_nodes": num_nodes,
         "num_sms": num_sms,
+        "gpus_open": groups_open(num_gpus, tokens.num_groups, tokens.top_groups),
+        "nodes_open": groups_open(num_nodes, tokens.num_groups, tokens.top_groups),
+        "experts_open": _experts_open(tokens),
     }
     return {name: np.asarray(float(value)) for name, value in facts.items()}
 
 
-def _loads(cluster: Cluster, gpus: tuple[int, ...], tokens: Tokens, mode: Mode, phase: Phase) -> tuple[Load, ...]:
-    """Bytes over each wire; on the way back they go the other way, which loads the same."""
-    nbytes = tokens.num_tokens * float(token_nbytes(mode, phase, tokens.hidden))
+def _hidden(tokens: Tokens, phase: Phase) -> float:
+    """Values of a token. A dispatch in bf16 moves the bytes of one in fp8 with 1.94 times as many values [the kernels
+    copy bytes, whatever they mean: DeepEP, csrc/kernels/intranode.cu, int4]."""
+    if phase == "combine" or tokens.in_fp8:
+        return tokens.hidden
+    return tokens.hidden * float(token_nbytes("normal", "combine", 1.0) / token_nbytes("normal", "dispatch", 1.0))
+
+
+def _patterns(
+    cluster: Cluster, gpus: tuple[int, ...], tokens: Tokens, mode: Mode, phase: Phase
+) -> tuple[tuple[Pattern, float], ...]:
+    """Bytes from each GPU to each other of its node, and to each in other nodes; on the way back they go the other
+    way, which loads the same."""
+    nbytes = tokens.num_tokens * float(token_nbytes(mode, phase, _hidden(tokens, phase)))
     if mode == "low-latency":
-        everywhere = joined(inside(cluster, gpus), between(cluster, gpus, "direct"))
-        return scaled(everywhere, nbytes * tokens.topk / len(gpus))
+        each = nbytes * tokens.topk / len(gpus)
+        return ("inside", each), ("direct", each)
     held = members(cluster, gpus)
-    ranks = float(groups_hit(len(gpus), tokens.topk, tokens.num_experts))
-    nodes = float(groups_hit(len(held), tokens.topk, tokens.num_experts))
+    ranks, nodes = _parts_hit(tokens, len(gpus)), _parts_hit(tokens, len(held))
     local = max(map(len, held.values()))
-    forwarded = scaled(inside(cluster, gpus), nbytes * ranks / local)
-    sent = scaled(between(cluster, gpus, "aligned"), nbytes * nodes / len(gpus))
-    return joined(forwarded, sent)
+    return ("inside", nbytes * ranks / local), ("aligned", nbytes * nodes / len(gpus))
+
+
+def _parts_hit(tokens: Tokens, parts: int) -> float:
+    """How many of so many equal parts of the GPUs a token goes to."""
+    available = groups_open(parts, tokens.num_groups, tokens.top_groups)
+    return float(groups_hit(available, tokens.topk, _experts_open(tokens)))
+
+
+def _experts_open(tokens: Tokens) -> float:
+    return tokens.num_experts * tokens.top_groups / tokens.num_groups
 
 
 def _law(mode: Mode, phase: Phase, *, over_nodes: bool) -> Law[Cluster]:

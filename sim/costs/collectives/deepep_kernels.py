@@ -19,7 +19,8 @@ from topologies.quantity import KIB
 Mode = Literal["normal", "low-latency"]
 Phase = Literal["dispatch", "combine"]
 Shape = Mapping[str, Array]
-"""Columns num_tokens, hidden, topk, num_experts, num_gpus, num_nodes and num_sms of what each GPU sends."""
+"""Columns num_tokens, hidden, topk, num_experts, num_gpus, num_nodes and num_sms of what each GPU sends. Where routing
+is limited to some groups of experts also gpus_open, nodes_open and experts_open: those that a token may go to."""
 Times = tuple[Array, Array]
 """Seconds to start, and those in which bytes move."""
 
@@ -29,7 +30,8 @@ HEADER_NBYTES: Final = 16
 """What precedes each token of the low-latency dispatch."""
 FEW_NODES: Final = 4
 MOST_MEASURED: Final = 8
-"""The normal kernels were seen to lose rate beyond 4 nodes; by how much is measured up to 8, and taken as that on."""
+"""The normal kernels were seen to lose rate where tokens go to more than 4 nodes; by how much is measured up to 8, and
+taken as that on. They were not where routing keeps a token to 4 nodes of 8: 51 and 50 GB/s [DeepEP, docs/legacy.md]."""
 
 _INSIDE: Final = 2
 _BETWEEN: Final = 3
@@ -134,13 +136,19 @@ def groups_hit(groups: Array | float, topk: Array | float, num_experts: Array | 
     return np.asarray(groups * (1 - np.maximum(0.0, 1 - chance) ** topk))
 
 
+def groups_open(groups: float, num_groups: int, top_groups: int) -> float:
+    """Of so many equal parts of the GPUs those that a token may go to, which chooses its experts from `top_groups` of
+    `num_groups` groups [DeepSeek-V3, arXiv 2412.19437, section 2.1.2: node-limited routing]."""
+    return float(groups_hit(min(groups, num_groups), top_groups, num_groups)) * max(1.0, groups / num_groups)
+
+
 def sms_of_experts(num_experts: Array | float, num_sms: int) -> Array:
     """SMs of a low-latency kernel: as many experts on each as it takes to have one SM for each lot."""
     return np.ceil(num_experts / np.ceil(num_experts / num_sms))
 
 
 def _normal_inside(node: Node, phase: Phase, values: Values, shape: Shape) -> Times:
-    nbytes, ranks = token_nbytes("normal", phase, shape["hidden"]), _hit(shape, "num_gpus")
+    nbytes, ranks = token_nbytes("normal", phase, shape["hidden"]), _hit(shape, "gpus")
     each = shape["num_tokens"] / shape["num_sms"]
     own = nbytes / _of_sm(node)
     sending = each * (values["token"] + (values["token_rank"] + own / values["sm_rate"]) * ranks)
@@ -155,10 +163,10 @@ def _normal_inside(node: Node, phase: Phase, values: Values, shape: Shape) -> Ti
 
 
 def _normal_between(node: Node, phase: Phase, values: Values, shape: Shape) -> Times:
-    nbytes, nodes = token_nbytes("normal", phase, shape["hidden"]), _hit(shape, "num_nodes")
+    nbytes, nodes = token_nbytes("normal", phase, shape["hidden"]), _hit(shape, "nodes")
     own = nbytes / _of_sm(node)
     forwarded = own * (1 / values["sm_rate"] + nodes / values["sm_node_rate"])
-    crowd = np.clip(shape["num_nodes"], FEW_NODES, MOST_MEASURED) / FEW_NODES
+    crowd = np.clip(_open(shape, "nodes"), FEW_NODES, MOST_MEASURED) / FEW_NODES
     away = nodes * (1 - 1 / shape["num_nodes"]) * crowd ** values["crowding"]
     network = shape["num_tokens"] * away * nbytes / (values["nic_share"] * _of_nic(node))
     moving = longest(_BETWEEN, shape["num_tokens"] / shape["num_sms"] * forwarded, network)
@@ -188,7 +196,12 @@ def _direct_between(node: Node, phase: Phase, values: Values, shape: Shape) -> T
 
 
 def _hit(shape: Shape, groups: str) -> Array:
-    return groups_hit(shape[groups], shape["topk"], shape["num_experts"])
+    return groups_hit(_open(shape, groups), shape["topk"], _open(shape, "experts"))
+
+
+def _open(shape: Shape, what: str) -> Array:
+    """How many of them a token may go to: all unless routing is limited."""
+    return shape.get(f"{what}_open", shape[f"num_{what}"])
 
 
 def _of_sm(node: Node) -> float:

@@ -12,6 +12,7 @@ from itertools import permutations
 from typing import Literal
 
 from sim.costs.collectives.chain import Load, Members, members
+from sim.instructions import Pattern
 from topologies.fabric import (
     Wire,
     leaf_of,
@@ -45,6 +46,14 @@ def between(cluster: Cluster, gpus: tuple[int, ...], way: Way) -> tuple[Load, ..
     if way == "pxn" and _has_pxn(cluster, held):
         return _summed((*_into_nics(cluster, held), *_by_pxn(cluster, held), *_over_rails(cluster, held)))
     return _summed((*_into_nics(cluster, held), *_by_own_nics(cluster, held), *_across(cluster, held, way)))
+
+
+def spread(cluster: Cluster, gpus: tuple[int, ...], pattern: Pattern) -> tuple[Load, ...]:
+    """Either of them, by its name."""
+    if pattern == "inside":
+        return inside(cluster, gpus)
+    assert pattern == "pxn" or pattern == "direct" or pattern == "aligned"
+    return between(cluster, gpus, pattern)
 
 
 def scaled(loads: Iterable[Load], nbytes: float) -> tuple[Load, ...]:

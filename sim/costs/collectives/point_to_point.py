@@ -33,7 +33,7 @@ def send(cluster: Cluster, source: int, target: int, nbytes: float) -> Activity:
     latency, ceiling = _start(cluster, source, target, link, nbytes)
     loads = tuple((wire, share * nbytes) for wire, share in message_loads(cluster, source, target, pxn=False))
     held = _num_sms(cluster, source, target, link, nbytes)
-    return Activity(latency=latency, loads=loads, ceiling=ceiling, num_sms=held)
+    return Activity(latency=latency, loads=loads, ceiling=ceiling, num_sms=held, patterns=(("message", nbytes),))
 
 
 def _num_sms(cluster: Cluster, source: int, target: int, link: Link, nbytes: float) -> int:
@@ -74,4 +74,5 @@ def exchange(cluster: Cluster, gpus: tuple[int, ...], nbytes: float) -> Activity
         loads=tuple(loads.items()),
         ceiling=min(message.ceiling * busiest / message.nbytes for message in messages),
         num_sms=max(message.num_sms for message in messages),
+        patterns=(("exchange", nbytes),),
     )

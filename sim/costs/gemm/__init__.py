@@ -5,7 +5,7 @@ A product is bound by multiplying, by what an SM can fetch, or by the HBM, and n
 """
 
 from sim.costs.gemm.costs import Layout, gemm, product, quantise, seconds
-from sim.costs.gemm.formats import FORMATS, Format
+from sim.costs.gemm.formats import FORMATS, Format, peak_flops
 from sim.costs.gemm.laws import LAWS, law_of
 from sim.costs.gemm.tiles import TILES, Tile
 
@@ -18,6 +18,7 @@ __all__ = [
     "Tile",
     "gemm",
     "law_of",
+    "peak_flops",
     "product",
     "quantise",
     "seconds",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sim.costs import ELEMENT
+from topologies.hardware import Gpu
 
 _BLOCK_SCALE = 4 / 128
 _MX_SCALE = 1 / 32
@@ -62,3 +63,14 @@ FORMATS: Final[Mapping[str, Format]] = {
 """By precision. fp8 has one scale per tensor; fp8_block scales of 1 x 128 and 128 x 128 [DeepSeek-V3, 2024]; mxfp8 and
 nvfp4 scales of 32 and 16 numbers [OCP MX specification 1.0; NVIDIA, cuDNN documentation]; weight-only formats groups of
 128 [Frantar et al. 2024, Marlin, arXiv 2408.11743]."""
+
+
+BLACKWELLS: Final = ("mxfp8", "nvfp4")
+"""The formats with scales in blocks that only tensor cores with fp4 know."""
+
+
+def peak_flops(gpu: Gpu, precision: str) -> float:
+    """Dense FLOP/s of products in a precision, 0 where the GPU has none such."""
+    if precision in BLACKWELLS and "fp4" not in gpu.peak_flops:
+        return 0.0
+    return next((gpu.peak_flops[peak] for peak in FORMATS[precision].peaks if peak in gpu.peak_flops), 0.0)

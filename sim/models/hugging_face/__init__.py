@@ -2,8 +2,9 @@
 
 Families name the same shapes differently, and what a file leaves out has the default of the family's configuration
 class in the transformers library. Left out is what changes no matrix product and less than 0.01 % of the parameters:
-norms after a block (Gemma 2 and 3, GLM-4, Grok-1), sinks, norms of whole queries instead of heads (OLMo 2), multi-token
-prediction. Attention and MLP side by side (GPT-NeoX, Falcon) count as one after the other: with tp one sum too many.
+norms after a block (Gemma 2 and 3, GLM-4, Grok-1), sinks, norms of whole queries instead of heads (OLMo 2). Attention
+and MLP side by side (GPT-NeoX, Falcon) count as one after the other: with tp one sum too many. num_nextn_predict_layers
+says what the published weights hold; give mtp_layers: 0 for a training without multi-token prediction.
 """
 
 import re

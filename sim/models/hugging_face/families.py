@@ -44,7 +44,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "qwen3": Family(read=windowed(gated), defaults={**_QWEN_WINDOW, "head_dim": 128}, fields={"qk_norm": True}),
     "qwen3_moe": Family(read=windowed(experts), defaults=_QWEN_WINDOW, fields={"qk_norm": True}),
     "deepseek_v2": Family(read=latent, defaults={**_DEEPSEEK, "n_shared_experts": 2}),
-    "deepseek_v3": Family(read=latent, defaults=_DEEPSEEK_V3),
+    "deepseek_v3": Family(read=latent, defaults={**_DEEPSEEK_V3, "n_group": 8, "topk_group": 4}),
     "kimi_k2": Family(read=latent, defaults=_DEEPSEEK_V3),
     "gpt_oss": Family(
         read=windowed(experts),

@@ -110,10 +110,18 @@ def experts(config: Config) -> Fields:
         "shared_ffn": _shared_width(config, width),
         "num_dense_layers": config.optional("first_k_dense_replace") or _num_dense_layers(config),
         "every": config.optional("decoder_sparse_step") or 1,
+        "num_groups": config.optional("n_group") or 1,
+        "top_groups": config.optional("topk_group") or 1,
     }
     is_dense_somewhere = moe["num_dense_layers"] or moe["every"] != 1
-    fields = gated(config.over({"intermediate_size": width})) | {"moe": moe, "qk_norm": config.flag("use_qk_norm")}
+    further: Fields = {"moe": moe, "qk_norm": config.flag("use_qk_norm"), "mtp_layers": _mtp_layers(config)}
+    fields = gated(config.over({"intermediate_size": width})) | further
     return fields if is_dense_somewhere else fields | {"ffn": width}
+
+
+def _mtp_layers(config: Config) -> int:
+    """Layers that predict tokens after the next: those of the published weights, whether they are trained on or not."""
+    return config.optional("num_nextn_predict_layers") or 0
 
 
 def _shared_width(config: Config, width: int) -> int:

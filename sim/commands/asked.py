@@ -1,0 +1,83 @@
+"""What the words of a command line say: a scenario in a file or by flags, with the fits of a profile laid over it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from topologies.document import InputError, Value
+
+if TYPE_CHECKING:
+    from sim.scenario import Scenario
+
+_MODEL_FIELDS = ("num_layers", "hidden_size", "model_type", "architectures")
+
+
+def asked(
+    model: str, cluster: str | None, flags: Mapping[str, Value], sets: list[str], profile: Path | None
+) -> "tuple[Scenario, tuple[Path, ...]]":
+    """The scenario that MODEL, CLUSTER, flags and `--set` texts describe, and the user's files that it was read from.
+
+    Raises InputError that names file, line and field.
+    """
+    file = _scenario_file(model, cluster)
+    scenario = _load(file, flags, sets) if file else _from_flags(model, cluster, flags, sets)
+    files = (file, *scenario.files) if file else scenario.files
+    if profile is None:
+        return scenario, files
+    return _calibrated(scenario, profile), (*files, *_files_of(profile))
+
+
+def _calibrated(scenario: "Scenario", profile: Path) -> "Scenario":
+    """The scenario on its cluster with the fits of a profile laid over it."""
+    from topologies import fits
+
+    return replace(scenario, cluster=fits.laid_over(scenario.cluster, fits.profile(profile)))
+
+
+def _files_of(profile: Path) -> tuple[Path, ...]:
+    return tuple(sorted(profile.glob("*.yaml"))) if profile.is_dir() else (profile,)
+
+
+def _scenario_file(model: str, cluster: str | None) -> Path | None:
+    """MODEL where it is a scenario: a file, without a cluster beside it, that is not a model's."""
+    if cluster is not None or not _is_yaml(model):
+        return None
+    fields = _fields(model)
+    is_model = "kind" not in fields and any(field in fields for field in _MODEL_FIELDS)
+    return None if is_model else Path(model)
+
+
+def _load(file: Path, flags: Mapping[str, Value], sets: list[str]) -> "Scenario":
+    from sim import scenario
+
+    return scenario.load(file, flags, sets)
+
+
+def _from_flags(model: str, cluster: str | None, flags: Mapping[str, Value], sets: list[str]) -> "Scenario":
+    from sim import scenario
+
+    if cluster is not None and "kind" in _fields(model):
+        raise InputError(f"{model} is a scenario and names its own cluster; leave {cluster} away, or --set cluster=...")
+    if cluster is None and not _sets_cluster(sets):
+        raise InputError(f"no cluster given for {model}; write `shardsim train {model} dgx-h100 --gpus 64`")
+    return scenario.from_flags({"model": model, "cluster": cluster, **flags}, sets)
+
+
+def _sets_cluster(sets: list[str]) -> bool:
+    return any(text.partition("=")[0].strip().partition(".")[0] == "cluster" for text in sets)
+
+
+def _is_yaml(model: str) -> bool:
+    return model.lower().endswith((".yaml", ".yml", ".json"))
+
+
+def _fields(model: str) -> Mapping[str, Value]:
+    """The fields of the file that MODEL names; none where it is a name, or no file that can be read."""
+    from topologies.document import read
+
+    try:
+        data = read(Path(model)).data if _is_yaml(model) else None
+    except InputError:
+        return {}
+    return data if isinstance(data, dict) else {}

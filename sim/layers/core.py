@@ -1,0 +1,69 @@
+"""The core of attention on one rank: scores, softmax, weighted values, of the heads and tokens that a shape names.
+
+It stays in 16 bits whatever the products of the layer run in.
+"""
+
+from collections.abc import Iterable
+
+from sim.costs import memory_bound, sharing
+from sim.costs.attention import Shape, flash_backward, flash_forward, unfused_backward, unfused_forward
+from sim.costs.attention.kernels import FLASH_2, kernel_of
+from sim.costs.law import basis_of
+from sim.instructions import Basis, Block, Compute, Load
+from sim.layers.context import Context, sixteen_bits
+
+
+def shape_of(context: Context) -> Shape:
+    """The rank's heads and tokens; latent attention has made a key and a value for every head when the core runs."""
+    model, mla = context.model, context.model.mla
+    return Shape(
+        batch=context.micro_batch,
+        seq_len=context.seq_len // context.cp,
+        num_heads=model.num_heads // context.tp,
+        num_kv_heads=(model.num_heads if mla else model.num_kv_heads) // context.tp,
+        head_dim=mla.nope_head_dim + mla.rope_head_dim if mla else model.head_dim,
+        value_dim=mla.v_head_dim if mla else model.head_dim,
+        precision=sixteen_bits(context).precision,
+        window=context.kind.window,
+    )
+
+
+def forward(context: Context, shape: Shape, prefix: str = "") -> Block:
+    """Scores, softmax, dropout, context; `prefix` tells a recomputation apart."""
+    gpu, framework = context.gpu, context.framework
+    if framework.attention == "flash":
+        load = sharing.flash(gpu.fit["flash_forward_efficiency"])
+        return (_flash(f"{prefix}flash forward", flash_forward(gpu, shape) / _speed(context), load),)
+    kernels = unfused_forward(gpu, shape, fused_softmax=framework.fused_softmax, dropout=context.dropout)
+    return _bound_by_scores(context, ((prefix + name, seconds) for name, seconds in kernels))
+
+
+def backward(context: Context, shape: Shape) -> Block:
+    """Gradients of queries, keys and values."""
+    gpu, framework = context.gpu, context.framework
+    if framework.attention == "flash":
+        load = sharing.flash(gpu.fit["flash_backward_efficiency"])
+        return (_flash("flash backward", flash_backward(gpu, shape) / _speed(context), load),)
+    kernels = unfused_backward(gpu, shape, fused_softmax=framework.fused_softmax, dropout=context.dropout)
+    return _bound_by_scores(context, kernels)
+
+
+def _speed(context: Context) -> float:
+    """Of the framework's flash kernels beside those that the GPU was fitted with."""
+    framework = context.framework
+    return framework.flash_speed if kernel_of(context.gpu) is FLASH_2 else framework.flash_speed_hopper
+
+
+def _flash(name: str, seconds: float, load: Load) -> Compute:
+    """The level of training's kernels is the data sheet's; the tables have those of serving."""
+    return Compute(name=name, duration=seconds, load=load, basis=(Basis("flash attention", "datasheet", seconds),))
+
+
+def _bound_by_scores(context: Context, kernels: Iterable[tuple[str, float]]) -> Block:
+    """Unfused kernels, the products too, are as fast as the HBM takes the scores."""
+    gpu, law = context.gpu, memory_bound.LAW
+    load = sharing.streaming(gpu)
+    return tuple(
+        Compute(name=name, duration=seconds, load=load, basis=basis_of(gpu, law, seconds, is_measured=False))
+        for name, seconds in kernels
+    )

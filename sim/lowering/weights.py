@@ -1,0 +1,170 @@
+"""Weights and gradients over the replicas, on a stream of their own beside the passes.
+
+ZeRO 1: a rank updates its share of the weights; gradients are reduce-scattered, new weights gathered. The collectives
+of large buckets run behind the backward pass of the last microbatch and ahead of the first forward. ZeRO 3 (FSDP) keeps
+only the share: the weights of each layer are gathered some layers ahead of every pass, its gradients reduced behind it
+[Rajbhandari et al. 2020; Zhao et al. 2023]. With HSDP the shares are summed over the groups that hold the same ones.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sim.costs import memory_bound
+from sim.costs.compression import Kernel, OnWire, int8, low_rank
+from sim.frameworks import Framework
+from sim.instructions import Block, Collective, CollectiveOperation, Compute, Record, Wait
+from sim.layers.context import streaming
+from sim.layers.stage import Weights
+from sim.lowering.parts import Part
+from sim.plan import Plan
+from topologies.hardware import Gpu
+
+DP = "dp"
+"""The stream of a rank that gathers weights and reduces gradients."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharding:
+    """How a plan's weights and gradients are spread over the replicas, as a framework does it on a kind of GPU; `width`
+    is that of the model's matrices."""
+
+    plan: Plan
+    framework: Framework
+    gpu: Gpu
+    width: int
+
+    @property
+    def by_layer(self) -> bool:
+        """Whether each layer is gathered for each pass, and reduced behind each backward pass."""
+        return self.plan.zero == 3 and self.plan.num_replicas > 1
+
+    @property
+    def reduces_always(self) -> bool:
+        """Whether every backward pass reduces its gradients, and not the last alone."""
+        return self.plan.zero >= 2 and self.plan.num_replicas > 1
+
+    def gathered(self, parts: Sequence[Part], direction: str) -> tuple[list[Part], Block]:
+        """The parts of a pass that wait for their weights, and what the stream of weights does: with ZeRO 3 each part's
+        are asked for `prefetch` parts ahead."""
+        if not self.by_layer:
+            return list(parts), ()
+        needing = [index for index, part in enumerate(parts) if any(part.weights)]
+        asks: dict[int, list[Record]] = {}
+        waits: dict[int, Block] = {}
+        stream: list[Block] = []
+        for place, index in enumerate(needing):
+            ask, have = f"{direction} weights {index} asked", f"{direction} weights {index} here"
+            asks.setdefault(needing[max(0, place - self.framework.prefetch)], []).append(Record(ask))
+            waits[index] = (Wait(have),)
+            times = 2 if self._gathers_again(direction) else 1
+            stream.append((Wait(ask), *self.gather(parts[index].weights) * times, Record(have)))
+        made = [
+            part._replace(before=(*asks.get(index, ()), *waits.get(index, ()), *part.before))
+            for index, part in enumerate(parts)
+        ]
+        return made, tuple(entry for block in stream for entry in block)
+
+    def _gathers_again(self, direction: str) -> bool:
+        """Whether a backward pass gathers weights twice: for what it recomputes, and for the gradients."""
+        return self.framework.regather_recompute and self.plan.recompute == "full" and direction.startswith("B")
+
+    def reduced(self, parts: Sequence[Part], direction: str) -> tuple[list[Part], Block]:
+        """The parts of a backward pass that hand their gradients over, bucket by bucket (with ZeRO 3: each part), and
+        what the stream of gradients does."""
+        made, stream = list(parts), []
+        for number, (last, weights) in enumerate(self._buckets(parts)):
+            ready = f"{direction} gradients {number} ready"
+            scale = self._scale(weights)
+            made[last] = made[last]._replace(after=(*made[last].after, *scale, Record(ready)))
+            stream.append((Wait(ready), *self.reduce(weights)))
+        return made, tuple(entry for block in stream for entry in block)
+
+    def ahead(self, parts: Sequence[Part], direction: str) -> tuple[list[Part], Block]:
+        """The parts of the first forward pass that wait for their bucket of new weights; all are gathered as the step
+        begins."""
+        made, stream = list(parts), []
+        backwards = list(self._buckets(parts[::-1]))
+        for number, (last, weights) in enumerate(reversed(backwards)):
+            first, here = len(parts) - 1 - last, f"{direction} bucket {number} here"
+            made[first] = made[first]._replace(before=(Wait(here), *made[first].before))
+            stream.append((*self.gather(weights), Record(here)))
+        return made, tuple(entry for block in stream for entry in block)
+
+    def gather(self, weights: Weights) -> Block:
+        """New weights from all that share them."""
+        nbytes = self.framework.weight_gather_nbytes
+        return (
+            *self._over(self._sharing, "weight gather", "all_gather", nbytes * weights.dense),
+            *self._over("edp", "expert weight gather", "all_gather", nbytes * weights.experts),
+        )
+
+    def reduce(self, weights: Weights) -> Block:
+        """Gradients summed over the replicas: each rank keeps its share, or all where the optimizer is not shared."""
+        nbytes, plan = self.framework.gradient_reduce_nbytes, self.plan
+        if plan.compression != "none":
+            return (*self._compressed(DP, weights.dense), *self._compressed("edp", weights.experts))
+        operation: CollectiveOperation = "reduce_scatter" if plan.zero else "all_reduce"
+        dense, experts = float(nbytes * weights.dense), float(nbytes * weights.experts)
+        across = dense / plan.num_sharing if plan.zero else 0.0
+        return (
+            *self._over(self._sharing if plan.zero else DP, f"gradient {_SHORT[operation]}", operation, dense),
+            *(self._over("replica", "share sum", "all_reduce", across) if plan.shard else ()),
+            *self._over("edp", f"expert gradient {_SHORT[operation]}", operation, experts),
+        )
+
+    def _compressed(self, group: str, count: int) -> Block:
+        """The same of gradients made smaller on the wire, with the kernels that this takes."""
+        ranks = self.plan.expert_dp if group == "edp" else self.plan.num_replicas
+        if ranks == 1 or not count:
+            return ()
+        if self.plan.compression == "int8":
+            steps = int8(self.gpu, count, ranks, self.framework.gradient_nbytes, scattered=self.plan.zero > 0)
+        else:
+            steps = low_rank(self.gpu, count, self.width)
+        return tuple(self._step(group, step) for step in steps)
+
+    def _step(self, group: str, step: Kernel | OnWire) -> Compute | Collective:
+        if isinstance(step, Kernel):
+            return streaming(self.gpu, step.name, step.seconds)
+        return Collective(name=step.name, axis="dp", group=group, operation=step.operation, nbytes=step.nbytes)
+
+    def all_at_once(self, weights: Weights) -> Block:
+        """The same at the end of the step, exposed, with what scales the gradients before."""
+        return (*self._scale(weights), *self.reduce(weights))
+
+    @property
+    def _sharing(self) -> str:
+        return "shard" if self.plan.shard else DP
+
+    def _over(self, group: str, name: str, operation: CollectiveOperation, nbytes: float) -> Block:
+        """A collective over a group of replicas; nothing where there is nothing to do."""
+        size = {"edp": self.plan.expert_dp, "shard": self.plan.num_sharing}.get(group, self.plan.num_replicas)
+        if size == 1 or not nbytes:
+            return ()
+        pieces = self.framework.collectives_per_layer if self.by_layer else 1
+        piece = Collective(name=name, axis="dp", group=group, operation=operation, nbytes=nbytes / pieces)
+        return (piece,) * pieces
+
+    def _scale(self, weights: Weights) -> Block:
+        """Gradients are divided by the number of replicas before they are summed."""
+        if self.plan.num_replicas == 1 or not any(weights):
+            return ()
+        seconds = memory_bound.gradient_scale(self.gpu, sum(weights), self.framework.gradient_nbytes)
+        return (streaming(self.gpu, "gradient scale", seconds, "optimizer"),)
+
+    def _buckets(self, parts: Sequence[Part]) -> Iterator[tuple[int, Weights]]:
+        """Buckets of a backward pass in its order: the part that fills each, and what it holds."""
+        framework, replicas = self.framework, self.plan.num_replicas
+        each = max(framework.bucket_parameters, framework.bucket_parameters_per_replica * replicas)
+        dense = experts = last = 0
+        for index, part in enumerate(parts):
+            dense, experts = dense + part.weights.dense, experts + part.weights.experts
+            last = index if any(part.weights) else last
+            if (dense or experts) and (self.by_layer or dense + experts >= each):
+                yield last, Weights(dense, experts)
+                dense = experts = 0
+        if dense or experts:
+            yield last, Weights(dense, experts)
+
+
+_SHORT = {"reduce_scatter": "reduce-scatter", "all_reduce": "sum"}

@@ -1,0 +1,133 @@
+"""What a plan is where it is not said: degrees, schedule, batch, what is divided."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import topologies
+from sim import models
+from sim.default_plan import PartialPlan, options, without_defaults
+from sim.schedules import exchange, schedule_of
+from topologies.document import InputError
+
+LLAMA = models.load("llama3-70b")
+CLUSTER = topologies.load("dgx-h100", 64)
+
+
+def test_given_one_degree_the_others_are_one_and_dp_fills_the_gpus() -> None:
+    plans = options(PartialPlan(tp=8), LLAMA, CLUSTER, 64, 8192)
+    assert [plan.recompute for plan in plans] == ["none", "selective", "full"]
+    assert {(plan.tp, plan.sp, plan.pp, plan.vpp, plan.dp, plan.schedule) for plan in plans} == {
+        (8, True, 1, 1, 8, "1f1b")
+    }
+
+
+def test_given_chunks_the_schedule_is_interleaved() -> None:
+    (plan,) = options(PartialPlan(tp=8, pp=4, vpp=5, recompute="full"), LLAMA, CLUSTER, 64, 8192)
+    assert (plan.schedule, plan.dp, plan.recompute) == ("interleaved", 2, "full")
+
+
+def test_given_nothing_tp_grows_up_to_the_node_and_then_pp() -> None:
+    plans = options(PartialPlan(), LLAMA, CLUSTER, 64, 8192)
+    sizes = [(plan.tp, plan.pp, plan.dp) for plan in plans if plan.recompute == "none"]
+    assert sizes == [(1, 1, 64), (2, 1, 32), (4, 1, 16), (8, 1, 8), (8, 2, 4), (8, 4, 2), (8, 8, 1)]
+
+
+def test_less_recomputation_is_tried_first() -> None:
+    recomputes = [plan.recompute for plan in options(PartialPlan(), LLAMA, CLUSTER, 64, 8192)]
+    assert recomputes == sorted(recomputes, key=["none", "selective", "full"].index)
+
+
+def test_the_default_batch_is_about_four_million_tokens() -> None:
+    """2^22 tokens / 8192 = 512 sequences, which 64 GPUs divide; 16,384 GPUs need at least dp x pp = 2048."""
+    assert {plan.global_batch for plan in options(PartialPlan(), LLAMA, CLUSTER, 64, 8192)} == {512}
+    large = options(PartialPlan(tp=8, pp=16), models.load("llama3-405b"), topologies.load("dgx-h100"), 16_384, 8192)
+    assert large[0].global_batch == 2048
+
+
+@pytest.mark.parametrize("num_gpus", [24, 48, 64, 96])
+def test_the_default_batch_stays_for_every_micro_batch_that_is_a_power_of_two(num_gpus: int) -> None:
+    """48 GPUs, tp 1: 2^22 / 8192 / 48 = 10.7 sequences a rank, closest to 8 among the powers of two: 384."""
+    batches = {
+        options(PartialPlan(dp=num_gpus, micro_batch=micro), LLAMA, topologies.load("dgx-h100"), num_gpus, 8192)[
+            0
+        ].global_batch
+        for micro in (1, 2, 4)
+    }
+    assert batches == {{24: 384, 48: 384, 64: 512, 96: 384}[num_gpus]}
+
+
+def test_the_default_batch_goes_up_to_the_next_multiple_of_another_micro_batch() -> None:
+    """8 sequences on each of 64 ranks are 512; with micro-batches of 3 each has 9, with one of 16 it has 16."""
+    for micro, batch in ((3, 576), (5, 640), (8, 512), (16, 1024)):
+        (plan, *_) = options(PartialPlan(dp=64, micro_batch=micro), LLAMA, CLUSTER, 64, 8192)
+        assert plan.global_batch == batch
+
+
+@given(num_gpus=st.integers(1, 64), micro_batch=st.integers(1, 3))
+def test_every_plan_that_is_proposed_uses_all_gpus(num_gpus: int, micro_batch: int) -> None:
+    plans = options(PartialPlan(micro_batch=micro_batch), LLAMA, CLUSTER, num_gpus, 8192)
+    assert {plan.num_gpus for plan in plans} == {num_gpus}
+
+
+@pytest.mark.parametrize(
+    ("partial", "num_gpus", "message"),
+    [
+        (PartialPlan(tp=3), 64, "tp=3 does not divide num_heads=64 of llama3-70b; use 1, 2, 4, 8"),
+        (PartialPlan(tp=8, pp=3), 64, "8 x 3 = 24 does not divide gpus=64; .* gpus=48 or 72"),
+        (PartialPlan(tp=8, pp=4, dp=4), 64, "times dp=4 is 128, but gpus=64; use dp=2, or gpus=128"),
+        (PartialPlan(tp=0), 64, "tp=0, cp=1, pp=1, vpp=1, dp=1: use 1 or more of each"),
+        (PartialPlan(cp=3), 64, "tp x cp x pp = 1 x 3 x 1 = 3 does not divide gpus=64"),
+        (PartialPlan(), 128, "gpus=128, but dgx-h100 has 64"),
+        (PartialPlan(), 0, "gpus=0 is not possible"),
+        (PartialPlan(pp=2, schedule="none"), 64, "schedule=none is for pp=1, not pp=2"),
+        (PartialPlan(sp=True, tp=1), 64, "needs tp > 1"),
+    ],
+)
+def test_an_impossible_partial_plan_is_refused_with_the_fix(partial: PartialPlan, num_gpus: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        options(partial, LLAMA, CLUSTER, num_gpus, 8192)
+
+
+def test_weights_are_divided_as_the_software_does_where_there_are_replicas() -> None:
+    fsdp = options(PartialPlan(cp=2), LLAMA, CLUSTER, 64, 8192, default_zero=3)
+    assert {plan.zero for plan in fsdp} == {3}
+    assert {plan.zero for plan in options(PartialPlan(tp=8, cp=8), LLAMA, CLUSTER, 64, 8192)} == {1}
+    assert {plan.zero for plan in options(PartialPlan(tp=8, pp=8), LLAMA, CLUSTER, 64, 8192, default_zero=3)} == {0}
+    assert {plan.zero for plan in options(PartialPlan(tp=8, zero=2), LLAMA, CLUSTER, 64, 8192)} == {2}
+
+
+def test_saying_a_default_gives_no_degree() -> None:
+    assert without_defaults(PartialPlan(cp=1, ep=1, cp_kind="ring", offload="none")) == PartialPlan()
+    assert without_defaults(PartialPlan(cp=2, tp=1, layers=(1, 2))) == PartialPlan(cp=2, tp=1, layers=(1, 2))
+
+
+def test_balanced_layers_are_those_of_the_costs() -> None:
+    (plan,) = options(PartialPlan(tp=8, pp=4, layers="balanced", recompute="none"), LLAMA, CLUSTER, 64, 8192)
+    assert plan.layers is not None
+    assert sum(plan.layers) == 80
+    assert plan.layers[-1] < 20
+
+
+@pytest.mark.parametrize("schedule", ["zb-v", "v-half", "v-min", "dualpipev"])
+def test_a_schedule_that_goes_forth_and_back_has_two_chunks(schedule: str) -> None:
+    plans = options(PartialPlan(tp=8, pp=4, schedule=schedule), LLAMA, CLUSTER, 64, 8192)
+    assert {plan.vpp for plan in plans} == {2}
+
+
+def test_dualpipe_has_a_batch_for_both_ends() -> None:
+    (plan, *_) = options(PartialPlan(tp=8, pp=8, schedule="dualpipe"), LLAMA, CLUSTER, 64, 1_048_576)
+    assert plan.num_microbatches == 16
+
+
+def test_a_schedule_in_a_file_says_ranks_chunks_and_microbatches(tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    exchange.save(schedule_of("interleaved", 4, 5, 8), file)
+    (plan,) = options(PartialPlan(tp=8, schedule=str(file), recompute="none"), LLAMA, CLUSTER, 64, 8192)
+    assert (plan.tp, plan.pp, plan.vpp, plan.dp, plan.num_microbatches) == (8, 4, 5, 2, 8)
+    with pytest.raises(InputError, match=r"pp=2, but the schedule in .*own\.csv has pp=4; use that, or leave it out"):
+        options(PartialPlan(pp=2, schedule=str(file)), LLAMA, CLUSTER, 64, 8192)
+    with pytest.raises(InputError, match="16"):
+        options(PartialPlan(tp=8, schedule=str(file), global_batch=32), LLAMA, CLUSTER, 64, 8192)
