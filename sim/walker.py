@@ -129,6 +129,7 @@ class Compiler:
         self._holding: set[tuple[int, str]] = set()
         self._program = program
         self._flows: dict[int, Flow] = {}
+        self._taken: dict[tuple[int, int], Hold] = {}
 
     def walkers(self) -> list[Walker]:
         """One walker per stream, in the program's order."""
@@ -217,9 +218,11 @@ class Compiler:
         """
         flow = self._flow(instruction, stream.rank)
         activity = self._program.activities[instruction, stream.rank]
-        seconds = flow.seconds if activity.seconds_of_one is None else activity.seconds_of_one
-        taken = hold(self._cluster.gpu_at(stream.rank), activity, seconds)
-        self.holds[stream.rank, meeting] = taken
+        kind = id(activity), self._cluster.pool_of(stream.rank)
+        if kind not in self._taken:
+            seconds = flow.seconds if activity.seconds_of_one is None else activity.seconds_of_one
+            self._taken[kind] = hold(self._cluster.gpu_at(stream.rank), activity, seconds)
+        taken = self.holds[stream.rank, meeting] = self._taken[kind]
         if taken.num_sms:
             self._holding.add((stream.rank, stream.name))
         return flow

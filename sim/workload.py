@@ -29,8 +29,8 @@ class ExpertLoad:
 class TrainingStep:
     """One optimizer step on sequences of `seq_len` tokens; how many of them is the plan's (`Plan.global_batch`).
 
-    `precision` is that of the large products: fp8 with a scale per tensor, mxfp8 with one for every 32 values, nvfp4 for
-    every 16. All else is in 16 bits then, and the optimizer's state is kept in 32.
+    `precision` is that of the large products: fp8 with a scale per tensor, mxfp8 with one for every 32 values, nvfp4
+    for every 16. All else is in 16 bits then, and the optimizer's state is kept in 32.
     """
 
     seq_len: int

@@ -33,7 +33,8 @@ def lower(context: Context, plan: Plan, cluster: Cluster, folding: Folding, cond
     schedule = pipeline(plan, overlap_ep=context.framework.overlap_ep)
     streams = tuple(_streams(context, plan, cluster, schedule, folding.ranks, condense))
     members = _members(plan, schedule, streams)
-    played = {id(group): folding.stand_ins(group) for group in members.values()}
+    different = {id(group): group for group in members.values()}
+    played = {key: folding.stand_ins(group) for key, group in different.items()}
     return Program(
         streams=streams,
         groups={key: played[id(group)] for key, group in members.items()},

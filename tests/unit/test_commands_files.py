@@ -127,7 +127,8 @@ def test_the_scenario_that_is_written_gives_the_same_bytes_again(shardsim: Shard
         assert shardsim("train", *arguments, "--out", "runs/first").code == 0
         assert shardsim("train", "runs/first/scenario.yaml", "--out", "runs/second").code == 0
         names = sorted(path.name for path in Path("runs/first").iterdir())
-        assert names == ["manifest.json", "report.html", "result.json", "scenario.yaml", "timeline.json.gz"]
+        others = ["report.html", "result.json", "scenario.yaml", "timeline.json.gz"]
+        assert names == ["manifest.json", "memory.csv", *others]
         first, second = ({name: Path("runs", run, name).read_bytes() for name in names} for run in ("first", "second"))
         inputs = [json.loads(run.pop("manifest.json")) for run in (first, second)]
         assert first == second

@@ -15,7 +15,7 @@ from sim.training import TrainingReport, run_scenario
 from topologies.document import InputError
 
 STEP = scenario.from_flags({"model": "llama3-8b", "cluster": "dgx-h100", "gpus": 8, "tp": 4, "global_batch": 8})
-NAMES = ["manifest.json", "report.html", "result.json", "scenario.yaml", "timeline.json.gz"]
+NAMES = ["manifest.json", "memory.csv", "report.html", "result.json", "scenario.yaml", "timeline.json.gz"]
 
 
 @pytest.fixture(scope="module")

@@ -233,3 +233,58 @@ def test_replicas_that_differ_by_nothing_but_where_their_pipeline_crosses_do_not
     layout = plan(1, 3, 4)
     assert fold(layout, nodes_of(6)) == unfolded(layout)
     assert_folded_is_unfolded(layout, small("gpt-1.7b", 3), "layer", gpus_per_node=6)
+
+
+AXES: dict[str, tuple[Plan, str, int]] = {
+    "a ring of cp in a node": (plan(2, 1, 1, cp=4), "gpt-1.7b", 1),
+    "a ring of cp, a node each": (plan(8, 1, 1, cp=2), "gpt-1.7b", 1),
+    "a ring of cp that leaves nodes at some ranks only": (plan(2, 1, 1, cp=8), "gpt-1.7b", 8),
+    "cp gathers over nodes": (plan(2, 2, 1, cp=8, cp_kind="all-gather"), "gpt-1.7b", 2),
+    "cp exchanges heads": (plan(2, 2, 1, cp=4, cp_kind="all-to-all"), "gpt-1.7b", 2),
+    "cp and dp": (plan(2, 2, 2, cp=4, zero=1), "gpt-1.7b", 2),
+    "experts in a node": (plan(1, 2, 8, ep=8), "mixtral-8x7b", 2),
+    "experts in a node, replicas in two": (plan(1, 2, 16, ep=8, zero=1), "mixtral-8x7b", 2),
+    "experts over tp and dp": (plan(2, 2, 8, ep=8, etp=1, sp=True), "mixtral-8x7b", 2),
+    "experts cut in two": (plan(2, 2, 8, ep=4, etp=2, sp=True), "mixtral-8x7b", 2),
+    "weights sharded": (plan(1, 1, 16, zero=3), "gpt-1.7b", 1),
+    "weights sharded in a node": (plan(1, 1, 16, zero=3, shard=8), "gpt-1.7b", 1),
+    "a pipeline back and forth": (plan(2, 4, 2, vpp=2, schedule="zb-v", num_microbatches=8), "gpt-1.7b", 4),
+    "two models": (plan(1, 4, 8, ep=8, schedule="dualpipe", num_microbatches=16), "mixtral-8x7b", 4),
+}
+"""Plans along the other axes, the model, and how many ranks are played."""
+
+
+@pytest.mark.parametrize("num_nics", [8, 1])
+@pytest.mark.parametrize("name", AXES)
+def test_folded_is_unfolded_along_every_axis(name: str, num_nics: int) -> None:
+    """With a NIC each, and with one NIC for all of a node."""
+    layout, model, num_played = AXES[name]
+    cluster = with_node(topologies.load("dgx-h100", max(8, layout.num_gpus)), num_nics=num_nics)
+    assert len(fold(layout, cluster).ranks) == num_played
+    folded, whole = (train(layout, cluster, small(model, 8), detail="layer", folded=each) for each in (True, False))
+    assert folded.duration == pytest.approx(whole.duration, rel=1e-9)
+    assert breakdown(folded) == pytest.approx(breakdown(whole), abs=1e-9)
+
+
+@st.composite
+def plans_of_experts(draw: st.DrawFn) -> Plan:
+    tp, cp, dp = draw(st.sampled_from([1, 2, 4])), draw(st.sampled_from([1, 2, 3])), draw(st.sampled_from([1, 2, 4]))
+    etp = draw(st.sampled_from([each for each in (1, 2) if tp % each == 0]))
+    ep = draw(st.sampled_from([each for each in (1, 2, 4, 8) if tp * cp * dp % (each * etp) == 0]))
+    replicas = cp * dp
+    shard = draw(st.sampled_from([None, *(each for each in range(1, replicas) if replicas % each == 0)]))
+    return plan(
+        tp, draw(st.integers(1, 2)), dp, cp=cp, ep=ep, etp=etp if ep > 1 else None, num_microbatches=2,
+        cp_kind=draw(st.sampled_from(["ring", "all-gather"])), zero=draw(st.sampled_from([0, 1, 3])), shard=shard,
+    )  # fmt: skip
+
+
+@settings(max_examples=30)
+@given(layout=plans_of_experts(), cluster=clusters(48))
+def test_folded_is_unfolded_with_experts_on_any_cluster(layout: Plan, cluster: Cluster) -> None:
+    """The wires alone: what a folded rank sees of a use, its own share of each class is what all of them make it."""
+    found = fold(layout, cluster)
+    assert sum(found.ranks_folded.values()) == layout.num_gpus
+    assert all(found.stand_in(found.stand_in(rank)) == found.stand_in(rank) for rank in range(layout.num_gpus))
+    if found.shares:
+        assert {key[1] for key in found.shares} <= {*found.ranks}
