@@ -19,6 +19,7 @@ from sim.plan import (
     Offload,
     Plan,
     Recompute,
+    RecomputeModule,
     Zero,
     check,
     cost_balanced_layers,
@@ -58,6 +59,7 @@ class PartialPlan:
     ep: int | None = None
     etp: int | None = None
     shard: int | None = None
+    recompute_modules: tuple[RecomputeModule, ...] | None = None
     recompute_layers: int | None = None
     group: int | None = None
     layers: tuple[int, ...] | Literal["balanced"] | None = None
@@ -86,7 +88,7 @@ def options(
     _check_gpus(cluster, num_gpus)
     if partial.schedule is not None and is_schedule_file(partial.schedule):
         partial = _as_in_file(partial, partial.schedule)
-    recomputes = RECOMPUTES if partial.recompute is None else (partial.recompute,)
+    recomputes = _recomputes(partial)
     chosen = (
         [_given(partial, model, num_gpus)]
         if has_degree(partial)
@@ -110,6 +112,13 @@ def without_defaults(partial: PartialPlan) -> PartialPlan:
     defaults = {field.name: field.default for field in fields(Plan) if field.default is not MISSING}
     said = {name: None for name, default in defaults.items() if getattr(partial, name) == default}
     return replace(partial, **said)
+
+
+def _recomputes(partial: PartialPlan) -> tuple[Recompute, ...]:
+    """What may be recomputed; who names modules means these."""
+    if partial.recompute is not None:
+        return (partial.recompute,)
+    return RECOMPUTES if partial.recompute_modules is None else ("selective",)
 
 
 def has_degree(partial: PartialPlan) -> bool:
@@ -245,6 +254,7 @@ def _fill(
         ep=_one(partial.ep),
         etp=partial.etp,
         shard=partial.shard,
+        recompute_modules=partial.recompute_modules,
         recompute_layers=partial.recompute_layers,
         group=partial.group,
         layers=cost_balanced_layers(model, degrees.pp * degrees.vpp, seq_len)

@@ -109,15 +109,16 @@ class _Play:
             code, label, seconds, target, flow = operations[pointer]
             pointer += 1
             if code == COMPUTE:
-                offset, position, rows, end = self._offset, walker.position, walker.rows, now
-                while code == COMPUTE:  # kernels that follow one another have one event
-                    start, end = end, end + seconds
-                    rows.append((label, position, start + offset, end + offset))
-                    code, label, seconds, target, flow = operations[pointer]
+                offset, end = self._offset, now + seconds
+                walker.rows.append((label, walker.position, now + offset, end + offset))
+                while operations[pointer][0] == COMPUTE:  # kernels that follow one another have one event
+                    _, label, seconds, _, _ = operations[pointer]
                     pointer += 1
+                    start, end = end, end + seconds
+                    walker.rows.append((label, walker.position, start + offset, end + offset))
                 walker.until = end
                 walker.wire_label = NOTHING
-                walker.pointer = pointer - 1
+                walker.pointer = pointer
                 Timeout(self._env, end - now).callbacks.append(walker.wake)
                 return
             if code == WAIT:

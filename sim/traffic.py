@@ -7,8 +7,10 @@ sent, and when, is lowering's.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
-from sim.costs.collectives import all_to_all, footprint
+from sim.costs.collectives import footprint
+from sim.costs.collectives.all_to_all import all_to_all
 from sim.costs.collectives.chain import Load, members
 from sim.costs.collectives.exchange import spread
 from sim.costs.collectives.point_to_point import exchange, send
@@ -124,7 +126,7 @@ def _messages(plan: Plan, cluster: Cluster) -> Iterator[Use]:
 def _pairs(plan: Plan) -> Sequence[tuple[int, int]]:
     """Sender and receiver: a stage's input comes from the rank of the stage before, its gradient goes back there."""
     homes = _homes(plan)
-    ways = [way for pair in zip(homes, homes[1:], strict=False) for way in (pair, pair[::-1])]
+    ways = [way for pair in pairwise(homes) for way in (pair, pair[::-1])]
     return [pair for pair in dict.fromkeys(ways) if pair[0] != pair[1]]
 
 

@@ -246,6 +246,7 @@ def context_of(model: Transformer, cluster: Cluster, plan: Plan, step: TrainingS
         ep=plan.ep,
         etp=plan.expert_tp,
         experts=step.experts,
+        recompute_modules=plan.recomputed_modules,
     )
 
 
@@ -257,7 +258,8 @@ def _rates(duration: float, model: Transformer, cluster: Cluster, plan: Plan, st
     useful = model_flops(model, plan.global_batch, step.seq_len) * per_gpu
     causal = model_flops(model, plan.global_batch, step.seq_len, causal=True) * per_gpu
     again = _share_recomputed(plan, model)
-    executed = hardware_flops(model, plan.global_batch, step.seq_len, plan.recompute, recomputed=again) * per_gpu
+    modules, batch = plan.recomputed_modules, plan.global_batch
+    executed = hardware_flops(model, batch, step.seq_len, plan.recompute, modules=modules, recomputed=again) * per_gpu
     return {
         "step_time_s": duration,
         "tokens_per_s": tokens / duration,

@@ -1,7 +1,7 @@
 """GPUs that are not equally fast: by chance, or because one of them is worn.
 
 Equal GPUs differ by some per cent, for they reach their power limit at different clocks; a job runs at the pace of the
-slowest that it has to wait for [Sinha et al. 2022, "Not all GPUs are created equal": 8 % on average over five clusters].
+slowest that it waits for [Sinha et al. 2022, "Not all GPUs are created equal": 8 % on average over five clusters].
 Ranks that meet in every layer are together as slow as the slowest of them; ranks of a pipeline wait for one another in
 every microbatch, replicas once a step. So the loss grows with the number of GPUs, as the largest of many draws does.
 """
@@ -28,7 +28,7 @@ def slowness(
 ) -> Slowness | None:
     """What the ranks' kernels are slowed by; None where none are.
 
-    `jitter` is the standard deviation of a GPU's speed, as a share; speeds are normal, and a GPU has the same one in any
+    `jitter` is the standard deviation of a GPU's speed, as a share; speeds are normal, and a GPU has the same in any
     plan. Without it all ranks are as slow as a `spread` of that size makes them on average. Slow GPUs are named in
     `Cluster.degraded`. `together`: ranks that meet in every layer are played in one piece, as slow as the slowest.
     """

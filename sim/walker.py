@@ -29,7 +29,7 @@ class Walker:
     """One stream on its way: where it is, what it waits for, what it has done.
 
     Where communication may run `beside` the kernels of its GPU, its kernel has `remaining` seconds of work since
-    `updated`, at `speed`; the end that is meant is `event`, with which, where it `is_chained`, those that follow end too.
+    `updated`, at `speed`; the end that is meant is `event`, with which those that follow end too where it `is_chained`.
     """
 
     __slots__ = (
@@ -183,14 +183,18 @@ class Compiler:
 
     def _stretched(self, kernel: Compute, rank: int) -> tuple[float, tuple[tuple[str, float], ...]]:
         """Seconds of a kernel on this rank's GPU, and its parts. Of a piece played before, what was exposed stays as it
-        was: of communication beside slower kernels a little less would be."""
+        was (beside slower kernels a little less would be); a GPU that waited for its host waits so much less."""
         slowness = self._program.slowness.get(rank, 1.0)
         if slowness == 1.0 or kernel.category == "host":
             return kernel.duration, kernel.parts
         if not kernel.parts:
             return kernel.duration * slowness, ()
-        parts = [(key, part if key.startswith("exposed") else part * slowness) for key, part in kernel.parts]
-        return sum(part for _, part in parts), tuple(parts)
+        parts = {key: part * (1.0 if key.startswith("exposed") else slowness) for key, part in kernel.parts}
+        if "host" in parts:
+            waited = dict(kernel.parts)["host"]
+            more = sum(parts.values()) - kernel.duration - (parts["host"] - waited)
+            parts["host"] = max(0.0, waited - more)
+        return sum(parts.values()), tuple(parts.items())
 
     def _communication(self, instruction: Collective | Transfer, stream: Stream) -> int:
         """The label of the span on its own stream; on the compute stream, communication is exposed as it stands."""

@@ -3,8 +3,8 @@ down), and GPUs that compute more slowly (throttled: too hot, or short of power)
 
 Wires are named as people name them, both directions at once: "nvlink 5" or "slot 5" is the port of GPU 5, "nic 3" NIC 3
 of every node, "node 2 nic 3" that of one, "node 2" all ways out of it, "leaf 0" the ways from there to the spine, on
-rails "leaf 0 rail 3" those of one leaf switch, "leaf 0 uplink 5" one of its parallel up-links. "gpu 5" is GPU 5, "node 2
-gpu 5" the sixth of that node.
+rails "leaf 0 rail 3" those of one leaf switch, "leaf 0 uplink 5" one of its parallel up-links. "gpu 5" is GPU 5,
+"node 2 gpu 5" that of a node.
 """
 
 import re
@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from topologies.fabric import Wire, first_served, num_mesh_wires, num_nic_wires
 from topologies.hardware import Cluster, Node
 
-EXAMPLES = 'write for example "nic 3", "node 2 nic 3", "node 2", "nvlink 5", "slot 5", "gpu 5", "leaf 0" or "leaf 0 rail 3"'
+EXAMPLES = (
+    'write for example "nic 3", "node 2 nic 3", "node 2", "nvlink 5", "slot 5", "gpu 5", "leaf 0", "leaf 0 rail 3"'
+)
 
 Part = tuple[Wire, float]
 """A wire, by its way out, and which part of it is meant: 1/4 where a GPU has four NICs to itself, and one is named."""

@@ -85,6 +85,13 @@ def simulated(
             autocompletion=completion.words("none", "selective", "full"),
         ),
     ] = None,
+    recompute_modules: Annotated[
+        str | None,
+        typer.Option(
+            help="where selective: mla_up_proj,mlp of core_attn, moe_act, layernorm, mla_up_proj, mlp, moe, "
+            "shared_experts; core_attn"
+        ),
+    ] = None,
     recompute_layers: Annotated[int | None, typer.Option(help="only of so many layers of each stage; all")] = None,
     offload: Annotated[
         str | None,
@@ -157,7 +164,8 @@ def simulated(
     flags: dict[str, Value] = {
         "gpus": gpus, "tp": tp, "sp": sp, "cp": cp, "cp_kind": cp_kind, "pp": pp, "vpp": vpp, "ep": ep, "etp": etp,
         "dp": dp, "zero": zero, "shard": shard, "schedule": schedule, "group": group, "layers": layers,
-        "recompute": recompute, "recompute_layers": recompute_layers, "offload": offload, "compression": compression,
+        "recompute": recompute, "recompute_modules": recompute_modules, "recompute_layers": recompute_layers,
+        "offload": offload, "compression": compression,
         "micro_batch": micro_batch, "global_batch": global_batch, "seq_len": seq_len, "precision": precision,
         "framework": framework, "jitter": jitter, "seed": seed, "tokens": tokens, "price": price,
     }  # fmt: skip

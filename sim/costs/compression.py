@@ -1,9 +1,9 @@
 """Gradients made smaller before they are summed: what goes onto the wire, and the kernels before and after.
 
-int8: blocks of values with one scale each. Sums of int8 would overflow, so every rank sends each other its part as it is,
-sums what it got in fp32, and where all need the sum, gathers it in int8 again [ZeRO++, Wang et al. 2023, arXiv
-2306.10209, section 4]. low-rank: a matrix is taken as P Q^T with few columns, found by one step of power iteration; what
-is left out is added to the next gradient [PowerSGD, Vogels et al. 2019; torch powerSGD_hook.py].
+int8: blocks of values with one scale each. Sums of int8 would overflow, so every rank sends each other its part, sums
+what it got in fp32, and where all need the sum, gathers it in int8 again [ZeRO++, Wang et al. 2023, arXiv 2306.10209].
+low-rank: a matrix is taken as P Q^T with few columns, found by one step of power iteration; what is left out is added
+to the next gradient [PowerSGD, Vogels et al. 2019; torch powerSGD_hook.py].
 """
 
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ Step = Kernel | OnWire
 
 
 def int8(gpu: Gpu, num_parameters: float, num_ranks: int, gradient_nbytes: int, *, scattered: bool) -> list[Step]:
-    """What sums so many gradients over the ranks in int8, in order; `scattered`: each rank keeps its part of the sum."""
+    """What sums so many gradients over the ranks in int8, in order; `scattered`: each keeps its part of the sum."""
     part = num_parameters / num_ranks
     steps: list[Step] = [
         Kernel("gradient quantise", stream(gpu, num_parameters * (gradient_nbytes + INT8))),

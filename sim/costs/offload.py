@@ -1,7 +1,7 @@
 """What waits in the host's memory: optimizer state whose step the CPUs take, and activations.
 
 A GPU copies over its own PCIe slot, on a stream of its own beside its kernels; the CPUs of a node serve all its GPUs.
-ZeRO-Offload sends gradients down as they come and new weights up while the rest is updated, so that the update itself is
+ZeRO-Offload sends gradients down as they come and new weights up while the rest is updated, so the update itself is
 what is waited for [Ren et al. 2021, arXiv 2101.06840].
 """
 

@@ -30,10 +30,19 @@ class Hold(NamedTuple):
 
 
 def product(
-    gpu: Gpu, seconds: float, m: int, n: int, k: int, precision: str, *, batch: int = 1, output_nbytes: float = ELEMENT
+    gpu: Gpu,
+    seconds: float,
+    m: int,
+    n: int,
+    k: int,
+    precision: str,
+    *,
+    batch: int = 1,
+    operand_nbytes: float = ELEMENT,
+    output_nbytes: float = ELEMENT,
 ) -> Load:
-    """The load of `batch` products (m x k)(k x n) that take so many seconds alone."""
-    nbytes = batch * (ELEMENT * (m * k + n * k) + output_nbytes * m * n)
+    """The load of `batch` products (m x k)(k x n) that take so many seconds alone; bytes are those of a number."""
+    nbytes = batch * (operand_nbytes * (m * k + n * k) + output_nbytes * m * n)
     used = min(1.0, 2.0 * m * n * k * batch / (seconds * gpu.peak_flops[precision]))
     moved = min(gpu.fit["memory_efficiency"], nbytes / (seconds * gpu.memory_bandwidth))
     if moved / gpu.fit["memory_efficiency"] > used / gpu.fit["gemm_efficiency"]:

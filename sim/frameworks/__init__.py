@@ -173,6 +173,7 @@ def _known(name: str) -> str:
     return known
 
 
+@functools.cache
 def _document(name: str) -> Document:
     """The file of a framework over that of the one which it extends."""
     document = read(_FOLDER / f"{name}.yaml")

@@ -3,8 +3,11 @@
 Its kind says whether it has experts in place of the MLP, and a window on its attention.
 
 Recomputation [Korthikanti et al. 2022]: full runs the whole layer forward again before its backward, its collectives
-too; selective runs only the attention core again, which is cheap to compute and large to keep.
+too; selective only modules of it, by default the attention core: cheap to compute and large to keep. Of some the output
+goes too (norms, activations, the products up from MLA's latents) [Megatron-Core, CheckpointWithoutOutput].
 """
+
+from dataclasses import replace
 
 from sim.costs import ELEMENT
 from sim.instructions import Compute
@@ -39,6 +42,16 @@ def saved_nbytes(context: Context) -> float:
     if context.recompute == "full":
         return ELEMENT * context.local_hidden_elements
     return attention.saved_nbytes(context) + mlp.saved_nbytes(context)
+
+
+def recomputed_nbytes(context: Context) -> float:
+    """Bytes of what a layer has computed again while its gradients are made, beyond what it keeps: all of it, or
+    selectively of the half that the gradients are in."""
+    whole = replace(context, recompute="none")
+    if context.recompute == "full":
+        return saved_nbytes(whole) - saved_nbytes(context)
+    of_attention = attention.saved_nbytes(whole) - attention.saved_nbytes(context)
+    return max(of_attention, mlp.saved_nbytes(whole) - mlp.saved_nbytes(context))
 
 
 def saved_for_weights_nbytes(context: Context) -> float:

@@ -32,6 +32,7 @@ from sim.layers.linear import (
     row_kept_nbytes,
     row_weights,
 )
+from sim.layers.overlap import again
 from sim.layers.products import number_nbytes
 
 NORM, QKV, PROJECTION = "attention norm", "qkv", "projection"
@@ -50,15 +51,16 @@ def forward(context: Context) -> Pass:
 
 
 def backward(context: Context) -> Pass:
-    """Gradients of the block; with selective recomputation the core runs forward again first."""
+    """Gradients of the block; what is computed again comes just before what needs it."""
     if context.half == "weight":
         return _weights(context)
-    again = context_parallel.forward(context, "recompute ") if context.recompute == "selective" else {}
     return join(
         compute_pass(residual_backward(context, "attention")),
+        again(_norm_again(context)),
         row_backward(context, PROJECTION, _output_width(context), context.model.hidden),
         compute_pass(_merge_heads(context)),
-        again,
+        again(latent_attention.up_forward(context)) if context.recomputes("mla_up_proj") else {},
+        context_parallel.forward(context, "recompute ") if context.recomputes("core_attn") else {},
         context_parallel.backward(context),
         latent_attention.backward(context) if context.model.mla else _qkv_backward(context),
         compute_pass(norm_backward(context, NORM)),
@@ -67,16 +69,11 @@ def backward(context: Context) -> Pass:
 
 def saved_nbytes(context: Context) -> float:
     """Bytes kept for backward without full recomputation [Korthikanti et al. 2022, section 4.1]: norm and residual;
-    queries, keys, values; the context; and the core's scores (unfused) or log-sum-exp (flash) unless recomputed.
-
-    In 8 or 4 bits products keep their inputs so; the context, which flash attention keeps too, is there twice then
-    [Transformer Engine, module/linear.py, what forward saves].
-    """
+    queries, keys, values; the context; and the core's scores (unfused) or log-sum-exp (flash) unless recomputed."""
     inputs = latent_attention.saved_nbytes(context) if context.model.mla else _qkv_nbytes(context)
-    is_cast = number_nbytes(context) < ELEMENT
-    output = (ELEMENT + (number_nbytes(context) if is_cast else 0)) * context.num_tokens * _output_width(context)
-    of_core = 0.0 if context.recompute == "selective" else _core_nbytes(context)
-    return saved_norm_and_residual(context, number_nbytes(context)) + inputs + output / context.tp + of_core
+    of_core = 0.0 if context.recomputes("core_attn") else _core_nbytes(context)
+    normed = 0.0 if _recomputes_norm(context) else number_nbytes(context)
+    return saved_norm_and_residual(context, normed) + inputs + _context_nbytes(context) + of_core
 
 
 def saved_for_weights_nbytes(context: Context) -> float:
@@ -124,6 +121,30 @@ def _weights(context: Context) -> Pass:
     if context.model.mla:
         return latent_attention.weights(context, before)
     return column_weights(context, QKV, context.model.hidden, _qkv_width(context), before)
+
+
+def _recomputes_norm(context: Context) -> bool:
+    """Only latent attention has a norm of its own; else norm and product are one module, which keeps what lies between
+    [Megatron-Core, gpt_layer_specs.py: linear_qkv is TELayerNormColumnParallelLinear]."""
+    return context.model.mla is not None and context.recomputes("layernorm")
+
+
+def _norm_again(context: Context) -> Pass:
+    """The norm, and the casts of its output, which is not kept in 8 or 4 bits either [Megatron-Core,
+    multi_latent_attention.py, set_for_recompute_input_layernorm]."""
+    if not _recomputes_norm(context):
+        return {}
+    return compute_pass((*norm_forward(context, NORM), *latent_attention.input_casts(context)))
+
+
+def _context_nbytes(context: Context) -> float:
+    """The context as the output product takes it. Flash attention needs it too: a second time where the product has it
+    cast or from other ranks [Transformer Engine, module/linear.py, what forward saves], unless the core is recomputed.
+    """
+    of_product = number_nbytes(context)
+    is_another = of_product < ELEMENT or context_parallel.exchanges_heads(context)
+    of_core = ELEMENT if is_another and not context.recomputes("core_attn") else 0.0
+    return (of_product + of_core) * context.num_tokens * _output_width(context) / context.tp
 
 
 def _qkv_nbytes(context: Context) -> float:

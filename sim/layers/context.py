@@ -15,8 +15,9 @@ from sim.costs.law import basis_of
 from sim.costs.memory_bound import LAW, MEASURED, NBYTES, Kernel, kernel
 from sim.frameworks import Framework
 from sim.instructions import Block, Category, Collective, CollectiveOperation, Compute, Instruction
+from sim.models.flops import DEFAULT_MODULES
 from sim.models.transformer import LayerKind, Transformer
-from sim.plan import ContextKind, Recompute
+from sim.plan import ContextKind, Recompute, RecomputeModule
 from sim.workload import ExpertLoad, Precision
 from topologies.hardware import Gpu
 
@@ -43,7 +44,8 @@ class Context:
 
     The `cp` ranks of a sequence have seq_len / cp tokens of it each. Of the experts, dealt to `ep` ranks, each is cut
     over `etp`; `kind` is what makes the layer other than its neighbours; embedding and head
-    do not look at it. `half` says which part of the backward pass is meant.
+    do not look at it. `half` says which part of the backward pass is meant; `recompute_modules` what `recompute` means
+    where it is selective.
     """
 
     model: Transformer
@@ -62,6 +64,11 @@ class Context:
     etp: int = 1
     half: Half = "both"
     experts: ExpertLoad = BALANCED
+    recompute_modules: tuple[RecomputeModule, ...] = DEFAULT_MODULES
+
+    def recomputes(self, module: RecomputeModule) -> bool:
+        """Whether selective recomputation computes this module again."""
+        return self.recompute == "selective" and module in self.recompute_modules
 
     @property
     def num_tokens(self) -> int:

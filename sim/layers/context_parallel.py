@@ -36,6 +36,11 @@ def key_value_copies(context: Context) -> float:
     return max(1.0, context.cp / core.shape_of(context).num_kv_heads)
 
 
+def exchanges_heads(context: Context) -> bool:
+    """Whether the core's output travels before it is used, so that both it and what arrives are kept."""
+    return _kind(context) == "all-to-all"
+
+
 def _kind(context: Context) -> ContextKind | None:
     """None: the rank has the sequence to itself. A ring cannot stop at a window: Transformer Engine refuses the two
     together [the same, attn_forward_func_with_cp], and such layers gather."""

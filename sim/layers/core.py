@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from sim.costs import memory_bound, sharing
 from sim.costs.attention import Shape, flash_backward, flash_forward, unfused_backward, unfused_forward
 from sim.costs.attention.kernels import FLASH_2, kernel_of
+from sim.costs.gemm.formats import peak_flops
 from sim.costs.law import basis_of
-from sim.instructions import Basis, Block, Compute, Load
+from sim.instructions import Basis, Block, Compute
 from sim.layers.context import Context, sixteen_bits
 
 
@@ -32,8 +33,8 @@ def forward(context: Context, shape: Shape, prefix: str = "") -> Block:
     """Scores, softmax, dropout, context; `prefix` tells a recomputation apart."""
     gpu, framework = context.gpu, context.framework
     if framework.attention == "flash":
-        load = sharing.flash(gpu.fit["flash_forward_efficiency"])
-        return (_flash(f"{prefix}flash forward", flash_forward(gpu, shape) / _speed(context), load),)
+        widths = shape.head_dim + shape.value_dim
+        return (_flash(context, f"{prefix}flash forward", shape, flash_forward(gpu, shape), widths),)
     kernels = unfused_forward(gpu, shape, fused_softmax=framework.fused_softmax, dropout=context.dropout)
     return _bound_by_scores(context, ((prefix + name, seconds) for name, seconds in kernels))
 
@@ -42,8 +43,8 @@ def backward(context: Context, shape: Shape) -> Block:
     """Gradients of queries, keys and values."""
     gpu, framework = context.gpu, context.framework
     if framework.attention == "flash":
-        load = sharing.flash(gpu.fit["flash_backward_efficiency"])
-        return (_flash("flash backward", flash_backward(gpu, shape) / _speed(context), load),)
+        widths = 3 * shape.head_dim + 2 * shape.value_dim
+        return (_flash(context, "flash backward", shape, flash_backward(gpu, shape), widths),)
     kernels = unfused_backward(gpu, shape, fused_softmax=framework.fused_softmax, dropout=context.dropout)
     return _bound_by_scores(context, kernels)
 
@@ -54,8 +55,14 @@ def _speed(context: Context) -> float:
     return framework.flash_speed if kernel_of(context.gpu) is FLASH_2 else framework.flash_speed_hopper
 
 
-def _flash(name: str, seconds: float, load: Load) -> Compute:
-    """The level of training's kernels is the data sheet's; the tables have those of serving."""
+def _flash(context: Context, name: str, shape: Shape, fitted: float, widths: int) -> Compute:
+    """The level of training's kernels is the data sheet's; the tables have those of serving.
+
+    `fitted` seconds are those of the GPU's kernels; `widths` of all products, each of which takes 2 FLOPs a pair.
+    """
+    seconds = fitted / _speed(context)
+    flops = 2.0 * shape.batch * shape.num_heads * shape.num_pairs * widths
+    load = sharing.flash(min(1.0, flops / (seconds * peak_flops(context.gpu, shape.precision))))
     return Compute(name=name, duration=seconds, load=load, basis=(Basis("flash attention", "datasheet", seconds),))
 
 

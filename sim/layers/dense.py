@@ -75,7 +75,8 @@ def activation_backward(context: Context, name: str, num_tokens: int, ffn: int) 
     return (activation, bias) if context.model.bias else (activation,)
 
 
-def activation_nbytes(context: Context, num_tokens: int, ffn: int) -> float:
+def activation_nbytes(context: Context, num_tokens: int, ffn: int, *, has_output: bool = True) -> float:
     """Bytes of the activation's input and output on this rank, which are kept for backward; the output as the product
-    down takes it."""
-    return num_tokens * (ELEMENT * up_width(context, ffn) + number_nbytes(context) * ffn) / context.tp
+    down takes it, unless it is computed again."""
+    output = number_nbytes(context) * ffn if has_output else 0.0
+    return num_tokens * (ELEMENT * up_width(context, ffn) + output) / context.tp

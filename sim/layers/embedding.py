@@ -3,6 +3,7 @@
 With sequence parallelism the sum is a reduce-scatter, and positions and dropout work on 1/tp of the tokens.
 """
 
+from sim.costs import ELEMENT
 from sim.costs.memory_bound import embedding_gradient
 from sim.layers.context import Context, Pass, compute_pass, gathered, run, scattered_sum, streaming, vocab_share
 
@@ -36,6 +37,11 @@ def backward(context: Context) -> Pass:
 def saved_nbytes(context: Context) -> float:
     """Bytes kept for backward: the dropout mask [Korthikanti et al. 2022, section 4.3]; token ids are < 0.1 % of it."""
     return context.local_hidden_elements if context.dropout else 0.0
+
+
+def saved_for_weights_nbytes(context: Context) -> float:
+    """Bytes that wait for a separate weight pass: the gradient of the output, and the mask that it goes through."""
+    return ELEMENT * context.local_hidden_elements + saved_nbytes(context)
 
 
 def parameters(context: Context) -> int:

@@ -7,6 +7,7 @@ are cut by heads, and gather the latents (not the hidden state) where tokens are
 
 from sim.costs import ELEMENT
 from sim.instructions import Block
+from sim.layers import products
 from sim.layers.context import Context, Pass, compute_pass, gathered, join, run, scattered_sum
 from sim.layers.linear import (
     column_backward,
@@ -35,6 +36,23 @@ def forward(context: Context) -> Pass:
         column_forward(context, KEY_VALUE_UP, mla.kv_lora_rank, _key_value_up_width(context)),
         compute_pass(_rotary(context, "forward")),
     )
+
+
+def up_forward(context: Context) -> Pass:
+    """From the normed latents alone: the products up, the rotation [Megatron-Core, recompute module mla_up_proj]."""
+    return join(
+        _query_up_forward(context),
+        column_forward(context, KEY_VALUE_UP, _mla(context).kv_lora_rank, _key_value_up_width(context)),
+        compute_pass(_rotary(context, "forward")),
+    )
+
+
+def input_casts(context: Context) -> Block:
+    """The casts of the normed hidden state, which every product that takes it makes for itself."""
+    names = (QUERY if _mla(context).q_lora_rank is None else QUERY_DOWN, KEY_VALUE_DOWN)
+    width, tokens = context.model.hidden, context.local_tokens
+    casts = (products.cast(context, f"{name} input", tokens, width, has_amax=True) for name in names)
+    return tuple(kernel for block in casts for kernel in block)
 
 
 def backward(context: Context) -> Pass:
@@ -77,11 +95,12 @@ def saved_for_weights_nbytes(context: Context) -> float:
 def saved_nbytes(context: Context) -> float:
     """Bytes kept for backward: each latent before and after its norm; queries, keys and values of this rank's heads.
 
-    From 2 x (r_q + r_kv) numbers of the rank's tokens the rest could be made again; that is another recomputation
-    [Megatron-Core, recompute module mla_up_proj], not the selective one.
+    Where the latter are computed again, all that this starts from in 16 bits: the normed latents, the rotary key.
     """
     mla = _mla(context)
     latents = context.local_tokens * (mla.kv_lora_rank + (mla.q_lora_rank or 0))
+    if context.recomputes("mla_up_proj"):
+        return 2 * ELEMENT * latents + _rotary_key_nbytes(context)
     heads = 2 * _query_width(context) + context.model.num_heads * mla.v_head_dim
     return (ELEMENT + number_nbytes(context)) * latents + ELEMENT * context.num_tokens * heads / context.tp
 
@@ -130,14 +149,21 @@ def _rotary_key_nbytes(context: Context) -> float:
 
 
 def _query_forward(context: Context) -> Pass:
-    rank, hidden, width = _mla(context).q_lora_rank, context.model.hidden, _query_width(context)
+    rank, hidden = _mla(context).q_lora_rank, context.model.hidden
     if rank is None:
-        return column_forward(context, QUERY, hidden, width)
+        return _query_up_forward(context)
     return join(
         compute_pass(whole_forward(context, QUERY_DOWN, hidden, rank)),
         compute_pass(_norm_forward(context, "query latent norm", rank)),
-        column_forward(context, QUERY_UP, rank, width),
+        _query_up_forward(context),
     )
+
+
+def _query_up_forward(context: Context) -> Pass:
+    rank, width = _mla(context).q_lora_rank, _query_width(context)
+    if rank is None:
+        return column_forward(context, QUERY, context.model.hidden, width)
+    return column_forward(context, QUERY_UP, rank, width)
 
 
 def _query_backward(context: Context) -> Pass:

@@ -1,5 +1,6 @@
 """The MLP half of a layer: norm, a dense MLP or a mixture of experts, residual."""
 
+from sim.costs import ELEMENT
 from sim.layers import dense, moe
 from sim.layers.context import (
     Context,
@@ -13,6 +14,7 @@ from sim.layers.context import (
     residual_forward,
     saved_norm_and_residual,
 )
+from sim.layers.overlap import again
 from sim.layers.products import number_nbytes
 
 NORM, MLP = "mlp norm", "mlp"
@@ -36,15 +38,31 @@ def backward(context: Context) -> Pass:
         return gradients
     return join(
         compute_pass(residual_backward(context, MLP)),
+        again(_computed_again(context)),
         gradients,
         compute_pass(norm_backward(context, NORM)),
     )
 
 
+def _computed_again(context: Context) -> Pass:
+    """What selective recomputation runs before the gradients.
+
+    A dense MLP has its norm inside; only in front of experts the norm is a module of its own [Megatron-Core,
+    gpt_layer_specs.py: pre_mlp_layernorm; transformer_layer.py, recompute_mlp and recompute_pre_mlp_layernorm].
+    """
+    norm = compute_pass(norm_forward(context, NORM))
+    if context.kind.has_experts:
+        return join(norm if context.recomputes("layernorm") else {}, moe.computed_again(context))
+    return join(norm, dense.forward(context, MLP, context.model.ffn)) if context.recomputes("mlp") else {}
+
+
 def saved_nbytes(context: Context) -> float:
     """Bytes kept for backward: norm and residual, the activation's input and output [Korthikanti et al. 2022]."""
     if context.kind.has_experts:
-        return saved_norm_and_residual(context) + moe.saved_nbytes(context)
+        normed = 0.0 if context.recomputes("layernorm") else ELEMENT
+        return saved_norm_and_residual(context, normed) + moe.saved_nbytes(context)
+    if context.recomputes("mlp"):
+        return saved_norm_and_residual(context, 0.0)
     activation = dense.activation_nbytes(context, context.num_tokens, context.model.ffn)
     return saved_norm_and_residual(context, number_nbytes(context)) + activation
 

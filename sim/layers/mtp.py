@@ -57,11 +57,11 @@ def saved_nbytes(context: Context) -> float:
 
 
 def saved_for_weights_nbytes(context: Context) -> float:
-    """Bytes that stay from the input gradient to the weight gradient of all predictions: what layer and head keep, and
-    the projection's input and output gradient."""
+    """Bytes that stay from the input gradient to the weight gradient of all predictions: what layer, head and embedding
+    keep, and the projection's input and output gradient."""
     projection = column_kept_nbytes(context, 2 * context.model.hidden, context.model.hidden)
-    once = projection + layers.saved_for_weights_nbytes(context) + head.saved_for_weights_nbytes(context)
-    return context.model.mtp_layers * once
+    ends = head.saved_for_weights_nbytes(context) + embedding.saved_for_weights_nbytes(context)
+    return context.model.mtp_layers * (projection + layers.saved_for_weights_nbytes(context) + ends)
 
 
 def parameters(context: Context) -> int:

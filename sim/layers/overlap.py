@@ -29,7 +29,12 @@ def beside(block: Block, name: str) -> Beside:
 
 def again(one: Pass) -> Pass:
     """The same pass once more, in which instructions and flags have names of their own."""
-    return {stream: tuple(map(_again, block)) for stream, block in one.items()}
+    return {stream: again_block(block) for stream, block in one.items()}
+
+
+def again_block(block: Block) -> Block:
+    """The same instructions once more."""
+    return tuple(map(_again, block))
 
 
 def _again(instruction: Instruction) -> Instruction:

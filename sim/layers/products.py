@@ -68,7 +68,8 @@ def _product(context: Context, name: str, shape: tuple[int, int, int], layout: L
     """Between two products of a layer others run: its weights are no longer in the L2, as they are in a benchmark."""
     gpu, precision = context.gpu, context.precision
     seconds = product(gpu, *shape, precision, output_nbytes=output_nbytes, layout=layout, cold_weights=True)
-    load = sharing.product(gpu, seconds, *shape, FORMATS[precision].peaks[0], output_nbytes=output_nbytes)
+    peak, operand_nbytes = FORMATS[precision].peaks[0], number_nbytes(context)
+    load = sharing.product(gpu, seconds, *shape, peak, operand_nbytes=operand_nbytes, output_nbytes=output_nbytes)
     m, n, k = shape
     basis = basis_of(gpu, law_of(precision), seconds, is_measured=layout == "forward", m=m, n=n, k=k)
     return Compute(name=name, duration=seconds, load=load, basis=basis)

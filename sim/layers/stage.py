@@ -109,6 +109,8 @@ def saved_for_weights_nbytes(context: Context, stage: Stage) -> float:
     ends = 0.0
     if stage.has_head:
         ends = head.saved_for_weights_nbytes(context) + mtp.saved_for_weights_nbytes(_last(context))
+    if stage.has_embedding:
+        ends += embedding.saved_for_weights_nbytes(context)
     return _sum_of_layers(context, stage, layers.saved_for_weights_nbytes) + ends
 
 

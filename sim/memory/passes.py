@@ -10,11 +10,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from sim import layers
-from sim.layers import head
+from sim.layers import head, moe
 from sim.layers import stage as stage_of_model
 from sim.layers.context import Context
 from sim.layers.stage import Stage
 from sim.memory import workspace
+from sim.models.transformer import LayerKind
 from sim.plan import Plan
 from sim.schedules import Kind, Schedule
 
@@ -89,10 +90,14 @@ def _worst(context: Context, stage: Stage, saved: float, logits: float) -> Chang
 
 
 def _recomputed(context: Context, stage: Stage) -> float:
-    """What a layer keeps without recomputation beyond what it keeps with it: the layer for which that is the most."""
-    different = [replace(context, kind=kind) for kind in set(stage.kinds[: stage.num_recomputed])]
-    whole = (layers.saved_nbytes(replace(one, recompute="none")) - layers.saved_nbytes(one) for one in different)
-    return max(whole, default=0.0)
+    """What a layer has computed again while its gradients are made: the layer for which that is the most."""
+    kinds = {*stage.kinds[: stage.num_recomputed], *_predicting(context, stage)}
+    return max((layers.recomputed_nbytes(replace(context, kind=kind)) for kind in kinds), default=0.0)
+
+
+def _predicting(context: Context, stage: Stage) -> tuple[LayerKind, ...]:
+    """The kind of the layers that predict one token more."""
+    return moe.kinds(context)[-1:] if stage.has_head and context.model.mtp_layers else ()
 
 
 def _largest_layer(context: Context, stage: Stage) -> float:

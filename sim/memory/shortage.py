@@ -101,6 +101,7 @@ def _changed(context: Context, plan: Plan) -> Context:
         ep=plan.ep,
         etp=plan.expert_tp,
         recompute=plan.recompute,
+        recompute_modules=plan.recomputed_modules,
         micro_batch=plan.micro_batch,
     )
 
@@ -122,7 +123,7 @@ def _families(plan: Plan, *, has_experts: bool) -> Iterator[Iterator[Changes]]:
 def _recomputations(plan: Plan, wanted: Recompute) -> Iterator[Changes]:
     order: tuple[Recompute, ...] = ("none", "selective", "full")
     if order.index(wanted) > order.index(plan.recompute):
-        yield {"recompute": wanted, "recompute_layers": None}
+        yield {"recompute": wanted, "recompute_modules": None, "recompute_layers": None}
     elif wanted == plan.recompute and plan.recompute_layers is not None:
         yield {"recompute_layers": None}
 

@@ -5,11 +5,17 @@ token costs six times the weights it meets (of the experts only its own), and at
 Norms, softmax, activations and the optimizer are not counted, nor what an attention kernel recomputes on its own.
 """
 
+from collections.abc import Collection
 from typing import Literal
 
 from sim.models.transformer import LayerKind, Transformer, attention_weights, layer_kinds, mlp_weights
 
 Recompute = Literal["none", "selective", "full"]
+RecomputeModule = Literal["core_attn", "moe_act", "layernorm", "mla_up_proj", "mlp", "moe", "shared_experts"]
+"""What selective recomputation may compute again, in Megatron-Core's words [transformer_config.py,
+recompute_modules]."""
+DEFAULT_MODULES: tuple[RecomputeModule, ...] = ("core_attn",)
+"""What it computes again where nobody says otherwise [the same]."""
 
 
 def model_flops(model: Transformer, batch: int, seq_len: int, *, causal: bool = False) -> float:
@@ -22,16 +28,28 @@ def model_flops(model: Transformer, batch: int, seq_len: int, *, causal: bool = 
 
 
 def hardware_flops(
-    model: Transformer, batch: int, seq_len: int, recompute: Recompute, *, causal: bool = False, recomputed: float = 1.0
+    model: Transformer,
+    batch: int,
+    seq_len: int,
+    recompute: Recompute,
+    *,
+    modules: Collection[RecomputeModule] = DEFAULT_MODULES,
+    causal: bool = False,
+    recomputed: float = 1.0,
 ) -> float:
-    """`model_flops` and what is recomputed, each once; `recomputed` is the share of the layers that are.
+    """`model_flops` and what is recomputed, each once; `recomputed` is the share of the layers that are, `modules` what
+    of them where it is selective.
 
     full: the forward pass of the layers again; for a GPT 96 B l s h^2 (1 + s/6h + V/16lh) [Narayanan et al. 2021].
-    selective: the attention scores and weighted values again. The published 72 B l s h^2 (1 + s/3h + V/12lh)
+    core_attn: the attention scores and weighted values again. The published 72 B l s h^2 (1 + s/3h + V/12lh)
     [Korthikanti et al. 2022, appendix A] counts them as three forward passes; one runs.
     """
     attention = attention_flops(model, seq_len, causal=causal)
-    extra = {"none": 0.0, "selective": attention, "full": layers_flops(model, seq_len) + attention}[recompute]
+    extra = {
+        "none": 0.0,
+        "selective": _modules_flops(model, seq_len, frozenset(modules)) + ("core_attn" in modules) * attention,
+        "full": layers_flops(model, seq_len) + attention,
+    }[recompute]
     return model_flops(model, batch, seq_len, causal=causal) + batch * recomputed * extra
 
 
@@ -67,6 +85,30 @@ def head_flops(model: Transformer, seq_len: int) -> float:
     """Logits, forward, one sequence: 2 s h V, and once more for each further token that is predicted [Megatron-LM,
     training.py, num_floating_point_operations]."""
     return 2.0 * seq_len * model.hidden * model.vocab * (1 + model.mtp_layers)
+
+
+def _modules_flops(model: Transformer, seq_len: int, modules: frozenset[RecomputeModule]) -> float:
+    """The products of modules in all layers, forward, one sequence; activations and norms have none."""
+    return 2.0 * seq_len * sum(_module_weights_met(model, kind, modules) for kind in _kinds(model))
+
+
+def _module_weights_met(model: Transformer, kind: LayerKind, modules: frozenset[RecomputeModule]) -> int:
+    up = _mla_up_weights(model) if "mla_up_proj" in modules else 0
+    if not kind.has_experts:
+        return up + ("mlp" in modules) * _mlp_weights_met(model, kind)
+    moe = model.moe
+    assert moe is not None
+    shared = ("shared_experts" in modules) * mlp_weights(model, moe.shared_ffn)
+    return up + shared + ("moe" in modules) * _mlp_weights_met(model, kind)
+
+
+def _mla_up_weights(model: Transformer) -> int:
+    """From the latents to queries, keys and values."""
+    mla = model.mla
+    if mla is None:
+        return 0
+    query = (mla.q_lora_rank or model.hidden) * (mla.nope_head_dim + mla.rope_head_dim)
+    return model.num_heads * (query + mla.kv_lora_rank * (mla.nope_head_dim + mla.v_head_dim))
 
 
 def _kinds(model: Transformer) -> tuple[LayerKind, ...]:

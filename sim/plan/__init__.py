@@ -4,6 +4,7 @@ Everything here is arithmetic on degrees; what a plan is where it is not said is
 """
 
 from sim.models.flops import Recompute as Recompute
+from sim.models.flops import RecomputeModule as RecomputeModule
 from sim.plan.checks import check as check
 from sim.plan.checks import divisors as divisors
 from sim.plan.checks import tensor_problems as tensor_problems

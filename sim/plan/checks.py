@@ -5,10 +5,12 @@ Each check tells a plan that cannot be by the numbers which do not go together, 
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import fields
+from typing import get_args
 
 from sim.models import Transformer
+from sim.models.flops import RecomputeModule
 from sim.models.transformer import layer_kinds
 from sim.plan.pipeline import pipeline
 from sim.plan.plan import Plan
@@ -22,6 +24,14 @@ TWO_CHUNKS = ("zb-v", "v-half", "v-min", "dualpipev")
 
 LONGEST_CHECKED = 1_000_000
 """Passes of a schedule. Longer ones are never played (sim/limits.py), so they are not made to be checked either."""
+
+_MODULES = {
+    "mla_up_proj": "latent attention",
+    "moe_act": "experts",
+    "moe": "experts",
+    "shared_experts": "shared experts",
+}
+"""What a model must have for a module of selective recomputation."""
 
 _LARGEST, _LONGEST = 10_000_000, 100_000_000
 
@@ -42,6 +52,7 @@ def check(plan: Plan, model: Transformer, cluster: Cluster, seq_len: int) -> Non
         _chunk_problems(plan),
         _layer_problems(plan, model.num_layers),
         _recompute_problems(plan, model.num_layers),
+        _module_problems(plan, model),
         _batch_problems(plan),
         _schedule_problems(plan),
     )
@@ -219,6 +230,28 @@ def _recompute_problems(plan: Plan, num_layers: int) -> Iterator[str]:
         yield f"recompute_layers={plan.recompute_layers} needs recompute=full or selective; use one of them"
     elif plan.recompute_layers > num_layers:
         yield f"recompute_layers={plan.recompute_layers}: there are {num_layers} layers; use fewer, or take it out"
+
+
+def _module_problems(plan: Plan, model: Transformer) -> Iterator[str]:
+    """Modules that no layer of the model has, as Megatron-Core refuses them too [transformer_config.py]."""
+    if plan.recompute_modules is None:
+        return
+    said = f"recompute_modules={','.join(plan.recompute_modules)}"
+    unknown = [name for name in plan.recompute_modules if name not in get_args(RecomputeModule)]
+    if unknown or not plan.recompute_modules:
+        wrong = f"{said} has no {unknown[0]}" if unknown else "recompute_modules is empty"
+        yield f"{wrong}; use some of {', '.join(get_args(RecomputeModule))}"
+    elif plan.recompute != "selective":
+        yield f"{said} needs recompute=selective, not {plan.recompute}; use that, or take it out"
+    yield from _absent_modules(plan.recompute_modules, model)
+
+
+def _absent_modules(modules: Collection[str], model: Transformer) -> Iterator[str]:
+    shared = model.moe.shared_ffn if model.moe else 0
+    is_there = {"mla_up_proj": model.mla, "moe_act": model.moe, "moe": model.moe, "shared_experts": shared}
+    for name in modules:
+        if not is_there.get(name, True):
+            yield f"recompute_modules: {model.name} has no {_MODULES[name]} for {name} to compute again; take it out"
 
 
 def _batch_problems(plan: Plan) -> Iterator[str]:

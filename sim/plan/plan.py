@@ -7,7 +7,7 @@ parallelism the batch; expert parallelism deals experts to the ranks that the fi
 from dataclasses import dataclass
 from typing import Literal
 
-from sim.models.flops import Recompute
+from sim.models.flops import DEFAULT_MODULES, Recompute, RecomputeModule
 
 ScheduleName = Literal[
     "gpipe",
@@ -41,8 +41,9 @@ class Plan:
     1, else over 1).
     zero: 1 divides the optimizer's state over the replicas, 2 the gradients too, 3 the weights too (FSDP).
     shard: of cp x dp ranks, so many consecutive ones share what `zero` divides (HSDP); None: all.
-    recompute: what is computed again in the backward pass; `recompute_layers`: only of the first so many layers of each
-    stage; None: of all.
+    recompute: what is computed again in the backward pass; `recompute_modules`: which modules of a layer, where that is
+    selective (None: the attention core); `recompute_layers`: only of the first so many layers of each stage; None: of
+    all.
     schedule: a name, or the path of a CSV. group: microbatches that pass one chunk before the next, where the schedule
     is interleaved; None: pp.
     layers: of each global stage; None: see `stage_layers`.
@@ -64,6 +65,7 @@ class Plan:
     ep: int = 1
     etp: int | None = None
     shard: int | None = None
+    recompute_modules: tuple[RecomputeModule, ...] | None = None
     recompute_layers: int | None = None
     group: int | None = None
     layers: tuple[int, ...] | None = None
@@ -98,6 +100,11 @@ class Plan:
     def expert_dp(self) -> int:
         """Ranks that hold the same experts."""
         return self.stride // (self.ep * self.expert_tp)
+
+    @property
+    def recomputed_modules(self) -> tuple[RecomputeModule, ...]:
+        """What selective recomputation computes again."""
+        return DEFAULT_MODULES if self.recompute_modules is None else self.recompute_modules
 
     @property
     def num_microbatches(self) -> int:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from sim import frameworks, models
 from sim.frameworks import Framework
-from sim.plan import ScheduleName, is_schedule_file
+from sim.plan import RecomputeModule, ScheduleName, is_schedule_file
 from sim.workload import Price
 from topologies import quantity
 from topologies.document import InputError, closest, shorten
@@ -94,6 +94,11 @@ def _layers(value: object) -> object:
     return [int(part) for part in parts]
 
 
+def _modules(value: object) -> object:
+    """mla_up_proj,mlp as on the command line."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
 def _tokens(value: object) -> object:
     """15T, 300B or a plain number of tokens."""
     if value is None:
@@ -121,6 +126,7 @@ def _price(value: object) -> object:
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Length = Annotated[int, Field(ge=1, le=100_000_000)]
 Layers = Annotated[list[Annotated[int, Field(ge=0)]] | Literal["balanced"] | None, BeforeValidator(_layers)]
+Modules = Annotated[list[RecomputeModule] | None, Field(min_length=1), BeforeValidator(_modules)]
 Schedule = Annotated[
     Text,
     AfterValidator(_known_schedule),

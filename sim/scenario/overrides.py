@@ -25,6 +25,7 @@ FLAGS: Mapping[str, str] = {
     "group": "plan.group",
     "layers": "plan.layers",
     "recompute": "plan.recompute",
+    "recompute_modules": "plan.recompute_modules",
     "recompute_layers": "plan.recompute_layers",
     "offload": "plan.offload",
     "compression": "plan.compression",

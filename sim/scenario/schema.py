@@ -18,6 +18,7 @@ from sim.scenario.fields import (
     Layers,
     Length,
     ModelReference,
+    Modules,
     Schedule,
     Section,
     Text,
@@ -66,6 +67,9 @@ class PlanSection(Section):
     head counted as a layer each where that does not divide, where it is not said."""
     recompute: Recompute | None = None
     """Which activations are computed again in the backward pass; the least that fits."""
+    recompute_modules: Modules = None
+    """What selective recomputation computes again, such as [mla_up_proj, mlp]; the attention core, [core_attn], where
+    it is not said. Megatron-Core's names; to say them is to say recompute: selective."""
     recompute_layers: Count | None = None
     """Only in the first so many layers of each stage; in all where it is not said."""
     offload: Offload | None = None
@@ -125,8 +129,8 @@ class ScenarioFile(Section):
 
     def partial_plan(self) -> PartialPlan:
         plan = self.plan.model_dump()
-        if isinstance(self.plan.layers, list):
-            plan["layers"] = tuple(self.plan.layers)
+        for name in ("layers", "recompute_modules"):
+            plan[name] = tuple(plan[name]) if isinstance(plan[name], list) else plan[name]
         sized = PartialPlan(**plan, micro_batch=self.batch.micro, global_batch=self.batch.global_batch)
         return without_defaults(sized)
 

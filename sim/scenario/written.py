@@ -21,9 +21,8 @@ _WITHOUT_A_FLAG = ("experts",)
 
 def described(scenario: Scenario) -> dict[str, Value]:
     """The scenario in the names of a scenario file, without what was not said; paths are as on the command line."""
-    plan = _said(dataclasses.asdict(scenario.plan))
-    if isinstance(scenario.plan.layers, tuple):
-        plan["layers"] = list(scenario.plan.layers)
+    fields_of_plan = dataclasses.asdict(scenario.plan).items()
+    plan = _said({name: list(value) if isinstance(value, tuple) else value for name, value in fields_of_plan})
     sizes = {"global": plan.pop("global_batch", None), "micro": plan.pop("micro_batch", None)}
     fields: dict[str, Value] = {
         "kind": "training",

@@ -93,12 +93,13 @@ def test_heads_for_tokens_are_queries_keys_values_there_and_the_output_back() ->
 
 
 def test_kv_heads_are_copied_where_there_are_fewer_than_ranks() -> None:
-    """8 kv heads, 16 ranks: each has one of them, so twice the keys and values are sent and kept."""
+    """8 kv heads, 16 ranks: each has one of them, so twice the keys and values are sent and kept; and the core's output
+    before it is sent, beside what arrives of it."""
     context = replace(ALONE, cp=16, cp_kind="all-to-all")
     assert context_parallel.heads_of(context).num_kv_heads == 1
     assert sent(layers.forward(context), "compute")[1] == ("all_to_all", 2 * TOKENS // 16 * 2 * KEYS)
     more = layers.saved_nbytes(context) - layers.saved_nbytes(replace(context, cp_kind="ring"))
-    assert more == 2 * TOKENS // 16 * 2 * KEYS
+    assert more == 2 * TOKENS // 16 * (2 * KEYS + ALONE.model.query_width)
 
 
 def test_heads_that_ranks_cannot_be_dealt_are_refused() -> None:

@@ -39,6 +39,16 @@ class Shape:
         return self.batch * self.num_heads * self.seq_len * self.keys
 
     @property
+    def num_pairs(self) -> int:
+        """Queries and keys that see each other, of one head of one sequence: query i sees the keys before it, those
+        before all queries too, as far as the window reaches."""
+        if not self.causal:
+            return self.seq_len * self.keys
+        before, longest = self.keys - self.seq_len, min(self.keys, self.window or self.keys)
+        growing = min(self.seq_len, max(0, longest - before))
+        return growing * before + growing * (growing + 1) // 2 + (self.seq_len - growing) * longest
+
+    @property
     def operand_nbytes(self) -> int:
         """Queries and output, keys and values."""
         tokens = self.num_heads * self.seq_len + self.num_kv_heads * self.keys

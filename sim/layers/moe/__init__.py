@@ -40,16 +40,34 @@ def backward(context: Context) -> Pass:
     )
 
 
+def computed_again(context: Context) -> Pass:
+    """What selective recomputation runs before the gradients: all, its dispatch and combine too, or the shared experts
+    [Megatron-Core, moe/moe_layer.py, forward]; the activation comes later, with the experts' gradients.
+
+    Where the norm before is computed again, the shared experts' product does not keep its input cast either [the same,
+    set_for_recompute_pre_mlp_layernorm].
+    """
+    whole = forward(context) if context.recomputes("moe") else {}
+    if context.recomputes("shared_experts"):
+        return join(whole, shared.forward(context))
+    casts = context.recomputes("layernorm") and not whole
+    return join(whole, compute_pass(shared.input_cast(context) if casts else ()))
+
+
 def saved_nbytes(context: Context) -> float:
     """Bytes kept for backward [Megatron-Core, moe/experts.py: probabilities are multiplied in the activation].
 
     What the router kept; the permuted tokens, input and output of the experts' activation, of the fullest rank; input
-    and output of the shared experts' activation.
+    and output of the shared experts' activation. Less what is computed again: nothing is kept if that is all.
     """
+    if context.recomputes("moe"):
+        return 0.0
     moe, rows = moe_of(context), fullest_rows(context)
     permuted = number_nbytes(context) * rows * context.model.hidden
-    activated = dense.activation_nbytes(of_experts(context), rows, moe.ffn)
-    beside = dense.activation_nbytes(context, context.num_tokens, moe.shared_ffn)
+    has_output = not context.recomputes("moe_act")
+    activated = dense.activation_nbytes(of_experts(context), rows, moe.ffn, has_output=has_output)
+    shared_ffn = 0 if context.recomputes("shared_experts") else moe.shared_ffn
+    beside = dense.activation_nbytes(context, context.num_tokens, shared_ffn)
     return dispatch.routing_nbytes(context) + permuted + activated + beside
 
 

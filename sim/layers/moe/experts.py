@@ -14,6 +14,7 @@ from sim.instructions import NO_LOAD, Block, Compute, Load
 from sim.layers import dense
 from sim.layers.context import Context, run
 from sim.layers.moe.rows import Rows, fullest_rows, moe_of, of_experts, on_the_fullest
+from sim.layers.overlap import again_block
 from sim.layers.products import cast, number_nbytes
 
 EXPERTS = "experts"
@@ -29,8 +30,7 @@ def forward(context: Context) -> Block:
         return (
             *cast(context, f"{UP} input", sum(rows), hidden),
             _product(context, f"{UP} forward", rows, hidden, up),
-            *dense.activation_forward(of_experts(context), EXPERTS, sum(rows), moe_of(context).ffn),
-            *cast(context, f"{DOWN} input", sum(rows), ffn),
+            *_activation(context, rows),
             _product(context, f"{DOWN} forward", rows, ffn, hidden),
         )
 
@@ -38,12 +38,14 @@ def forward(context: Context) -> Block:
 
 
 def backward(context: Context) -> Block:
-    """Input gradients, and the weights' unless the pass is split."""
+    """Input gradients, and the weights' unless the pass is split; before them the activation where it is computed
+    again, and cast again, as neither is kept then [Megatron-Core, moe/experts.py, activation_recompute]."""
     up, ffn = _widths(context)
     hidden, both = context.model.hidden, context.half == "both"
 
     def of_rank(rows: Rows) -> Block:
         return (
+            *(again_block(_activation(context, rows)) if context.recomputes("moe_act") else ()),
             *cast(context, f"{DOWN} output gradient", sum(rows), hidden),
             *(_bias_gradient(context, rows) if both else ()),
             _product(context, f"{DOWN} input gradient", rows, hidden, ffn),
@@ -76,6 +78,13 @@ def saved_for_weights_nbytes(context: Context) -> float:
     """Bytes of both products' inputs and output gradients, of the fullest rank."""
     up, ffn = _widths(context)
     return number_nbytes(context) * fullest_rows(context) * (2 * context.model.hidden + up + ffn)
+
+
+def _activation(context: Context, rows: Rows) -> Block:
+    """The activation, and the cast for the product that takes it."""
+    _, ffn = _widths(context)
+    activated = dense.activation_forward(of_experts(context), EXPERTS, sum(rows), moe_of(context).ffn)
+    return (*activated, *cast(context, f"{DOWN} input", sum(rows), ffn))
 
 
 def _widths(context: Context) -> tuple[int, int]:
@@ -115,7 +124,7 @@ def _load(context: Context, seconds: float, rows: Rows, n: int, k: int) -> Load:
     if not num_busy:
         return NO_LOAD
     shape = math.ceil(sum(rows) / num_busy), n, k, _peak(context)
-    return sharing.product(context.gpu, seconds, *shape, batch=num_busy)
+    return sharing.product(context.gpu, seconds, *shape, batch=num_busy, operand_nbytes=number_nbytes(context))
 
 
 def _weight_load(context: Context, seconds: float, rows: Rows, n: int, k: int) -> Load:
@@ -123,8 +132,14 @@ def _weight_load(context: Context, seconds: float, rows: Rows, n: int, k: int) -
     if not num_busy:
         return NO_LOAD
     shape = n, k, math.ceil(sum(rows) / num_busy), _peak(context)
-    nbytes = 2 * context.framework.gradient_nbytes
-    return sharing.product(context.gpu, seconds, *shape, batch=num_busy, output_nbytes=nbytes)
+    return sharing.product(
+        context.gpu,
+        seconds,
+        *shape,
+        batch=num_busy,
+        operand_nbytes=number_nbytes(context),
+        output_nbytes=2 * context.framework.gradient_nbytes,
+    )
 
 
 def _peak(context: Context) -> str:

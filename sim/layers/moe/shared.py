@@ -11,9 +11,23 @@ from sim.layers import dense
 from sim.layers.context import Context, Pass, compute_pass, join, run
 from sim.layers.linear import column_backward, column_forward, row_backward, row_forward
 from sim.layers.moe.rows import moe_of
+from sim.layers.products import cast
 
 SHARED: Final = "shared expert"
 UP, DOWN = f"{SHARED} up", f"{SHARED} down"
+
+
+def forward(context: Context) -> Pass:
+    """All of them, before the others' gradients, where they are computed again: beside the dispatch that is refused
+    [Megatron-Core, transformer_config.py: not with moe_shared_expert_overlap]."""
+    return join(up_forward(context), down_forward(context))
+
+
+def input_cast(context: Context) -> Block:
+    """The cast of what they take."""
+    if not moe_of(context).shared_ffn:
+        return ()
+    return cast(context, f"{UP} input", context.local_tokens, context.model.hidden, has_amax=True)
 
 
 def up_forward(context: Context) -> Pass:
