@@ -8,7 +8,7 @@ the scores are at hand.
 from sim.costs import ELEMENT
 from sim.costs.memory_bound import Kernel
 from sim.instructions import Block
-from sim.layers import context_parallel, core, latent_attention
+from sim.layers import context_parallel, core, latent_attention, products
 from sim.layers.context import (
     Context,
     Pass,
@@ -57,6 +57,7 @@ def backward(context: Context) -> Pass:
     return join(
         compute_pass(residual_backward(context, "attention")),
         again(_norm_again(context)),
+        compute_pass(_context_cast(context)),
         row_backward(context, PROJECTION, _output_width(context), context.model.hidden),
         compute_pass(_merge_heads(context)),
         again(latent_attention.up_forward(context)) if context.recomputes("mla_up_proj") else {},
@@ -138,13 +139,16 @@ def _norm_again(context: Context) -> Pass:
 
 
 def _context_nbytes(context: Context) -> float:
-    """The context as the output product takes it. Flash attention needs it too: a second time where the product has it
-    cast or from other ranks [Transformer Engine, module/linear.py, what forward saves], unless the core is recomputed.
-    """
-    of_product = number_nbytes(context)
-    is_another = of_product < ELEMENT or context_parallel.exchanges_heads(context)
-    of_core = ELEMENT if is_another and not context.recomputes("core_attn") else 0.0
-    return (of_product + of_core) * context.num_tokens * _output_width(context) / context.tp
+    """The context, which flash attention and the output product keep together; where it came from other ranks, each
+    keeps one, the core unless it is recomputed."""
+    has_two = context_parallel.exchanges_heads(context) and not context.recomputes("core_attn")
+    return ELEMENT * (2 if has_two else 1) * context.num_tokens * _output_width(context) / context.tp
+
+
+def _context_cast(context: Context) -> Block:
+    """The output product keeps the context in 16 bits, as flash attention does anyway, and casts it a second time for
+    its weight gradient [Megatron-Core, attention.py: set_save_original_input of linear_proj]."""
+    return products.cast(context, f"{PROJECTION} kept input", context.num_tokens, _output_width(context) // context.tp)
 
 
 def _qkv_nbytes(context: Context) -> float:

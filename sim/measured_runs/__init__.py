@@ -35,8 +35,6 @@ _SHAPES = {
     "vocab": "vocab",
 }
 _PROXY = re.compile(r"(-kv\d+)?-l\d+$")
-_CORE = "core_attn"
-"""The one module that `recompute: selective` computes again."""
 
 
 def document(row: Row) -> Document:
@@ -64,10 +62,8 @@ def document(row: Row) -> Document:
 def played_otherwise(row: Row) -> tuple[str, ...]:
     """What the row says and is not played so: what is played instead, by the column."""
     row = with_columns(row)
-    others = sorted(set(_modules(row)) - {_CORE})
-    told = (f"recompute_modules {name}: kept, not recomputed" for name in others)
     hybrid = cell(row, "token_dispatcher") == "hybridep"
-    return (*told, *(("token_dispatcher hybridep: as DeepEP",) if hybrid else ()))
+    return ("token_dispatcher hybridep: as DeepEP",) if hybrid else ()
 
 
 def _empty(row: Row) -> Iterator[str]:
@@ -154,14 +150,9 @@ def _plan(row: Row) -> dict[str, Value]:
     plan |= {"zero": _ZERO[cell(row, "sharding")]} if cell(row, "sharding") else {}
     plan |= {"shard": count(row, "sharding_group")} if cell(row, "sharding_group") else {}
     plan |= {"layers": list(layers)} if layers else {}
-    plan |= {"recompute": _recompute(row)} if cell(row, "recompute") else {}
+    plan |= {"recompute": cell(row, "recompute")} if cell(row, "recompute") else {}
+    plan |= {"recompute_modules": list(_modules(row))} if _modules(row) else {}
     return plan | ({"schedule": cell(row, "schedule")} if cell(row, "schedule") else {})
-
-
-def _recompute(row: Row) -> str:
-    """`selective` without the attention core is none of what `Plan.recompute` has: the modules named are small."""
-    said, named = cell(row, "recompute"), _modules(row)
-    return "none" if said == "selective" and named and _CORE not in named else said
 
 
 def _modules(row: Row) -> list[str]:

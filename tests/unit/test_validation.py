@@ -179,15 +179,13 @@ def test_a_layout_that_does_not_fit_is_refused(layout: str, complaint: str) -> N
         plan(pp="4", vpp="1", layers="8", layout=layout)
 
 
-def test_selective_recomputation_is_that_of_the_attention_core() -> None:
-    """Other modules are small: the row is played without them, and that is told."""
+def test_selective_recomputation_is_of_the_modules_that_the_row_names() -> None:
     row = dict(zip(HEADER.split(","), RUN.split(","), strict=True))
-    for modules, recompute in {"": "selective", "core_attn": "selective", "mla_up_proj+mlp": "none"}.items():
-        assert plan(recompute_modules=modules)["recompute"] == recompute
-    assert measured_runs.played_otherwise(row | {"note": "recomputes mla_up_proj+core_attn"}) == (
-        "recompute_modules mla_up_proj: kept, not recomputed",
-    )
-    assert measured_runs.played_otherwise(row) == ()
+    assert "recompute_modules" not in plan()
+    named = plan(recompute_modules="mla_up_proj+mlp"), plan(note="recomputes mla_up_proj+mlp")
+    assert all(one["recompute_modules"] == ["mla_up_proj", "mlp"] for one in named)
+    assert named[0]["recompute"] == "selective"
+    assert measured_runs.played_otherwise(row | {"note": "recomputes mla_up_proj"}) == ()
 
 
 def test_multi_token_prediction_is_as_the_row_says_and_none_in_a_variant_that_does_not_say() -> None:
