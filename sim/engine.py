@@ -23,7 +23,7 @@ from sim.schedules.action import last_steps
 from sim.shared_gpu import SharedGpu
 from sim.steady_state import SteadyState
 from sim.timeline import BUBBLE, Timeline, timeline_of
-from sim.walker import COMPUTE, COMPUTE_BESIDE, END, NOTHING, RECORD, TRANSFER, WAIT, Compiler, Walker
+from sim.walker import COMPUTE, COMPUTE_BESIDE, COPY, END, NOTHING, RECORD, TRANSFER, WAIT, Compiler, Walker
 from topologies.fabric import capacity
 from topologies.hardware import Cluster, Gpu
 
@@ -150,6 +150,11 @@ class _Play:
                     walker.since = walker.wire_since = now
                     walker.wire_label = self._exposed[label]
                     self._network.start(flow, walker.arrive)
+                elif code == COPY:
+                    walker.wire_label, walker.wire_since = self._exposed[label], now
+                    walker.rows.append((label, walker.position, now + self._offset, now + seconds + self._offset))
+                    walker.until = now + seconds
+                    Timeout(self._env, seconds).callbacks.append(walker.wake)
                 elif code == COMPUTE_BESIDE:
                     walker.wire_label = NOTHING
                     self._gpus[walker.stream.rank].start(walker)

@@ -89,7 +89,9 @@ def fold(plan: Plan, cluster: Cluster, slowness: Slowness | None = None) -> Fold
 
     `slowness` tells ranks apart; None where all are equally fast.
     """
-    return _fold(plan, cluster) if slowness is None else _fold_unequal(plan, cluster, slowness)
+    if slowness is None or min(slowness) == max(slowness):
+        return _fold(plan, cluster)
+    return _fold_unequal(plan, cluster, slowness)
 
 
 @lru_cache(maxsize=8)

@@ -183,8 +183,9 @@ def _repeats(before: _Snapshot, after: _Snapshot, moved: list[int], shift: int, 
     active = np.array(moved) > 0
     tolerance = _tolerance(period, after.now)
     in_one_kernel = after.clocks[~active, 0].any()
+    earlier, later = (_recent(each.clocks[active], period) for each in (before, after))
     return not in_one_kernel and bool(
-        np.allclose(*(_recent(each.clocks[active], period) for each in (before, after)), rtol=0.0, atol=tolerance)
+        np.allclose(earlier, later, rtol=0.0, atol=tolerance)
         and np.allclose(before.wires, after.wires, rtol=1e-12, atol=tolerance)
     )
 

@@ -16,7 +16,7 @@ from sim.timeline import BUBBLE_LABEL, WAIT_FOR, Label, Repeat, Row
 from topologies.fabric import Wire
 from topologies.hardware import Cluster
 
-COMPUTE, WAIT, RECORD, TRANSFER, COLLECTIVE, END, COMPUTE_BESIDE = range(7)
+COMPUTE, WAIT, RECORD, TRANSFER, COLLECTIVE, END, COMPUTE_BESIDE, COPY = range(8)
 Operation = tuple[int, int, float, int, Flow]
 """What to do, the label of its span, its seconds, its flag or meeting (or load), its flow on the wires."""
 _NO_FLOW = Flow(latency=0.0, nbytes=0.0, usage=(), speed=1.0)
@@ -167,6 +167,9 @@ class Compiler:
             case Compute(name=name, category=category, load=load):
                 duration, parts = self._stretched(instruction, stream.rank)
                 label = self.labels.number(Label(name=name, category=category, parts=_fractions(parts)))
+                if category == "host" and stream.name != "compute":
+                    self.exposed[label] = self.labels.number(Label(name=f"{WAIT_FOR}copies", category="host"))
+                    return COPY, label, duration, 0, _NO_FLOW
                 return COMPUTE, label, duration, self.loads.setdefault(load, len(self.loads)), _NO_FLOW
             case Wait(flag=flag):
                 return WAIT, 0, 0.0, self._flag(stream.rank, flag), _NO_FLOW

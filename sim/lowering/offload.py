@@ -30,15 +30,16 @@ def copied_out(gpu: Gpu, parts: Sequence[Part], direction: str) -> tuple[list[Pa
 def copied_in(gpu: Gpu, parts: Sequence[Part], direction: str) -> tuple[list[Part], Pass]:
     """The parts of a backward pass, each waiting for what it needs, which is asked for as the part before begins."""
     kept = [index for index, part in enumerate(parts) if part.saved_nbytes]
-    before: dict[int, Block] = {}
+    asks: dict[int, list[Record]] = {}
     stream: list[Block] = []
+    made = list(parts)
     for place, index in enumerate(kept):
         ask, here = f"{direction} kept {index} asked", f"{direction} kept {index} here"
-        first = kept[max(0, place - 1)]
-        before[first] = (Record(ask), *before.get(first, ()))
-        before[index] = (*before.get(index, ()), Wait(here))
+        asks.setdefault(kept[max(0, place - 1)], []).append(Record(ask))
+        made[index] = made[index]._replace(before=(Wait(here), *made[index].before))
         stream.append((Wait(ask), _copy(gpu, IN, parts[index].saved_nbytes), Record(here)))
-    made = [part._replace(before=(*before.get(index, ()), *part.before)) for index, part in enumerate(parts)]
+    for index, records in asks.items():
+        made[index] = made[index]._replace(before=(*records, *made[index].before))
     return made, {IN: tuple(entry for block in stream for entry in block)}
 
 

@@ -64,6 +64,11 @@ BREAKDOWN = {
         ),
         ("--layers a,b --pp 2", "plan.layers: 'a,b': write the layers of each stage, such as 4,5,5,4, or balanced"),
         ("--recompute-layers 4 --recompute none", "recompute_layers=4 needs recompute=full or selective"),
+        ("--recompute-modules mlp --recompute full", "recompute_modules=mlp needs recompute=selective, not full"),
+        ("--recompute-modules mlp,moe", "recompute_modules=mlp,moe: llama3-70b has no experts, which moe computes"),
+        ("--recompute-modules attn", "plan.recompute_modules.*'core_attn', 'moe_act', 'layernorm'.*got 'attn'"),
+        ("--recompute-modules=", "plan.recompute_modules"),
+        ("--set plan.recompute_modules=[]", "plan.recompute_modules"),
         ("--offload disk", "plan.offload: must be 'none', 'optimizer', 'activations' or 'all', got 'disk'"),
         ("--compression fp3", "plan.compression: must be 'none', 'int8' or 'low-rank', got 'fp3'"),
         (

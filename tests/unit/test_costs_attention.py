@@ -229,6 +229,15 @@ def test_flash_runs_long_products_at_the_published_share_of_the_peak() -> None:
     assert flash_backward(gpu, SHAPE) == pytest.approx(backward, rel=0.01)
 
 
+@pytest.mark.parametrize("window", [None, 1, 5, 100])
+@pytest.mark.parametrize("num_keys", [None, 12, 40])
+def test_pairs_are_those_that_the_mask_leaves(window: int | None, num_keys: int | None) -> None:
+    shape = replace(SHAPE, seq_len=12, window=window, num_keys=num_keys)
+    before = shape.keys - 12
+    assert shape.num_pairs == sum(min(before + query + 1, window or shape.keys) for query in range(12))
+    assert replace(shape, causal=False).num_pairs == 12 * shape.keys
+
+
 def test_a_causal_kernel_nears_half_the_work_as_sequences_grow() -> None:
     ratios = []
     for seq_len in (1024, 4096, 16384):

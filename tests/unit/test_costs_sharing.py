@@ -50,6 +50,13 @@ def test_a_skinny_product_is_bound_by_the_hbm_and_a_square_one_by_the_sms() -> N
     assert product(H100, 1.6e-3, 8192, 8192, 8192, "bf16").sms == 1.0
 
 
+def test_narrow_operands_ask_less_of_the_hbm() -> None:
+    """8 bits: 67 MB of operands instead of 134, the output 2 bytes a number all the same."""
+    wide, narrow = (product(H100, 50e-6, 16, 8192, 8192, "fp8", operand_nbytes=nbytes) for nbytes in (2, 1))
+    moved = 8192 * 8192 + 16 * 8192
+    assert (wide.memory - narrow.memory) * 50e-6 * 3350e9 == pytest.approx(moved)
+
+
 def test_communication_without_sms_takes_nothing_and_what_computes_nothing_loses_nothing() -> None:
     activity = Activity(latency=0.0, loads=((Wire("nvlink", "out", 0), 1e9),))
     assert hold(H100, activity, 1.0) == Hold(0, 0.0)

@@ -40,6 +40,13 @@ def test_less_recomputation_is_tried_first() -> None:
     assert recomputes == sorted(recomputes, key=["none", "selective", "full"].index)
 
 
+def test_who_names_modules_to_recompute_means_selectively() -> None:
+    plans = options(PartialPlan(tp=8, recompute_modules=("mlp", "layernorm")), LLAMA, CLUSTER, 64, 8192)
+    assert [(plan.recompute, plan.recompute_modules) for plan in plans] == [("selective", ("mlp", "layernorm"))]
+    (silent,) = options(PartialPlan(tp=8, recompute="selective"), LLAMA, CLUSTER, 64, 8192)
+    assert (silent.recompute_modules, silent.recomputed_modules) == (None, ("core_attn",))
+
+
 def test_the_default_batch_is_about_four_million_tokens() -> None:
     """2^22 tokens / 8192 = 512 sequences, which 64 GPUs divide; 16,384 GPUs need at least dp x pp = 2048."""
     assert {plan.global_batch for plan in options(PartialPlan(), LLAMA, CLUSTER, 64, 8192)} == {512}

@@ -6,7 +6,7 @@ import pytest
 
 from sim import models
 from sim.models import Transformer
-from sim.models.flops import attention_flops
+from sim.models.flops import RecomputeModule, attention_flops
 
 GPTS = [name for name in models.names() if name.startswith("gpt") and "oss" not in name]
 BATCH, SEQ_LEN = 3, 2048
@@ -113,6 +113,23 @@ def test_recomputing_some_layers_costs_their_share() -> None:
     )
     assert none == models.model_flops(model, BATCH, SEQ_LEN)
     assert half == pytest.approx((none + full) / 2)
+
+
+def test_modules_that_are_recomputed_cost_their_products_once_more() -> None:
+    """DeepSeek-V3, 61 layers of which 3 are dense, and one more that predicts: up to 128 heads from latents of 1536 and
+    512; 3 x 7168 x 18432 weights; a router of 256, 8 + 1 experts of 3 x 7168 x 2048. Norms and activations: nothing."""
+    model, seq_len = models.load("deepseek-v3"), 4096
+
+    def extra(*modules: RecomputeModule) -> float:
+        done = models.hardware_flops(model, 1, seq_len, "selective", modules=modules)
+        return (done - models.model_flops(model, 1, seq_len)) / (2 * seq_len)
+
+    up, dense, expert = 128 * (1536 * 192 + 512 * 256), 3 * 7168 * 18_432, 3 * 7168 * 2048
+    assert extra("mla_up_proj", "moe_act", "layernorm") == pytest.approx(62 * up, rel=1e-9)
+    assert extra("mlp") == pytest.approx(3 * dense, rel=1e-9)
+    assert extra("shared_experts") == pytest.approx(59 * expert, rel=1e-9)
+    assert extra("moe") == pytest.approx(59 * (7168 * 256 + 9 * expert), rel=1e-9)
+    assert extra("core_attn") == pytest.approx(62 * 4096 * 128 * (192 + 128), rel=1e-9)
 
 
 def test_causal_attention_is_half() -> None:

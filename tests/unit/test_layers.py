@@ -65,6 +65,20 @@ def test_without_overlap_everything_runs_on_the_compute_stream() -> None:
     assert Counter(collectives(backward, "compute")) == {("all_gather", 2 * SBH): 4, ("reduce_scatter", 2 * SBH): 2}
 
 
+@pytest.mark.parametrize("seq_len", [1024, 16_384])
+@pytest.mark.parametrize(("which", "per_pair"), [("forward", 4), ("backward", 10)])
+def test_flash_kernels_do_the_flops_of_the_pairs_in_their_mask(seq_len: int, which: str, per_pair: int) -> None:
+    """Four sequences, 8 heads on a rank, 128 wide: 4 FLOPs a pair and number forward, 10 backward. Long sequences reach
+    the data sheet's share of the peak, short ones less."""
+    context = replace(LLAMA, seq_len=seq_len)
+    name = f"flash {which}"
+    (core,) = [i for i in PASSES[which](context)["compute"] if isinstance(i, Compute) and i.name == name]
+    done = core.load.math * context.gpu.peak_flops["bf16"] * core.duration
+    assert done == pytest.approx(4 * 8 * per_pair * 128 * seq_len * (seq_len + 1) / 2)
+    share = core.load.math / context.gpu.fit[f"flash_{which}_efficiency"]
+    assert share < 0.95 if seq_len == 1024 else share == pytest.approx(1, rel=0.03)
+
+
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("which", ["forward", "backward"])
 def test_one_tp_rank_talks_to_nobody(part: str, which: str) -> None:

@@ -8,8 +8,9 @@ import pytest
 import topologies
 from sim import frameworks, layers, models
 from sim.instructions import Collective, Compute, Instruction, Record, Wait
-from sim.layers import Context, Pass, embedding, head
+from sim.layers import Context, Pass, embedding, head, mtp
 from sim.layers.context import Half
+from sim.layers.linear import column_kept_nbytes
 from sim.models.transformer import Transformer
 
 LLAMA = Context(
@@ -62,6 +63,15 @@ def test_the_weight_half_gathers_beside_the_product_before() -> None:
         Wait("mlp up weight gather done"),
         "mlp up weight gradient",
     ]
+
+
+def test_the_embedding_keeps_the_gradient_of_its_output() -> None:
+    """2sbh / tp, and GPT's dropout mask of a byte each; a layer that predicts looks tokens up once more."""
+    assert embedding.saved_for_weights_nbytes(LLAMA) == 2 * 8192 * 8192 / 8
+    assert embedding.saved_for_weights_nbytes(GPT) == 3 * 2048 * GPT.model.hidden / 8
+    ends = head.saved_for_weights_nbytes(MLA) + embedding.saved_for_weights_nbytes(MLA)
+    rest = mtp.saved_for_weights_nbytes(MLA) - layers.saved_for_weights_nbytes(MLA) - ends
+    assert rest == column_kept_nbytes(MLA, 2 * 7168, 7168)
 
 
 def test_the_sum_of_the_input_gradient_has_nothing_to_hide_behind() -> None:

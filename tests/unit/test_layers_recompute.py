@@ -14,6 +14,7 @@ from sim.instructions import Collective, Compute, Instruction, Record, Wait
 from sim.layers import Context, Pass, mlp, moe, mtp
 from sim.models.flops import RecomputeModule
 from sim.models.transformer import LayerKind
+from sim.workload import Precision
 
 MODULES: tuple[RecomputeModule, ...] = get_args(RecomputeModule)
 EXPERTS, DENSE = LayerKind(has_experts=True), LayerKind()
@@ -167,7 +168,7 @@ def test_of_a_whole_layer_of_experts_its_input_stays() -> None:
 
 @pytest.mark.parametrize("precision", ["bf16", "mxfp8"])
 @pytest.mark.parametrize("kind", [EXPERTS, DENSE])
-def test_more_modules_never_keep_more(kind: LayerKind, precision: str) -> None:
+def test_more_modules_never_keep_more(kind: LayerKind, precision: Precision) -> None:
     context = replace(DEEPSEEK, kind=kind, precision=precision)
     for modules in choices():
         alone = [freed(context, module) for module in modules]

@@ -17,6 +17,7 @@ from sim.layers import stage as stage_of_model
 from sim.layers.context import Context
 from sim.layers.stage import Weights
 from sim.lowering import Condense, lower
+from sim.lowering.offload import IN, OUT, copied_in, copied_out
 from sim.lowering.parts import Part, interleaved, merged, played
 from sim.lowering.weights import Sharding
 from sim.plan import Plan
@@ -186,3 +187,27 @@ def test_two_passes_compute_by_turns_where_they_wait_for_bytes() -> None:
 def test_a_stream_does_what_it_is_asked_for_in_that_order() -> None:
     late, early = (Wait("late"),), (Wait("early"),)
     assert merged([late, early], (Record("early"), Record("late"))) == (*early, *late)
+
+
+def test_activations_come_back_as_the_layer_behind_begins_its_backward_pass() -> None:
+    """Of two layers backwards, the first is waited for at once; the second is asked for with it, and comes meanwhile."""
+    kept = [part._replace(saved_nbytes=1e6) for part in parts(0, 0)]
+    made, work = copied_in(GPU, kept, "B0")
+    asked = [flag for flag in told(played(made)[COMPUTE]) if flag.startswith("Record")]
+    assert asked == ["Record B0 kept 0 asked", "Record B0 kept 1 asked"]
+    assert told(played(made)[COMPUTE])[2:] == ["Wait B0 kept 0 here", "layer 0", "Wait B0 kept 1 here", "layer 1"]
+    assert told(work[IN])[:3] == ["Wait B0 kept 0 asked", "copy in", "Record B0 kept 0 here"]
+
+
+def test_what_a_layer_keeps_is_copied_out_behind_it() -> None:
+    made, work = copied_out(GPU, [part._replace(saved_nbytes=1e6) for part in parts(0)], "F0")
+    assert told(played(made)[COMPUTE]) == ["layer 0", "Record F0 kept 0"]
+    assert told(work[OUT]) == ["Wait F0 kept 0", "copy out"]
+
+
+def test_gradients_in_int8_send_a_quarter_of_fp32_and_a_little_for_their_scales() -> None:
+    """1 + 4/256 bytes a gradient once each way, in place of 4: reduce-scatter as an all-to-all."""
+    block = sharding(replace(plan(1, 1, 4, zero=1), compression="int8")).reduce(Weights(1_000_000, 0))
+    sent = [one for one in block if isinstance(one, Collective)]
+    assert [(one.operation, one.nbytes) for one in sent] == [("all_to_all", pytest.approx(1e6 * (1 + 4 / 256)))]
+    assert sum(isinstance(one, Compute) for one in block) == 2

@@ -222,6 +222,15 @@ def test_a_good_plan_passes() -> None:
         ({"recompute_layers": 2}, "recompute_layers=2 needs recompute=full or selective; use one of them"),
         ({"recompute_layers": 81, "recompute": "full"}, "recompute_layers=81: there are 80 layers"),
         ({"recompute_layers": 0, "recompute": "full"}, "recompute_layers=0 is not possible"),
+        ({"recompute_modules": ("mlp",)}, "recompute_modules=mlp needs recompute=selective, not none; use that, or"),
+        (
+            {"recompute_modules": ("mlp", "mla_up_proj"), "recompute": "selective"},
+            "recompute_modules=mlp,mla_up_proj: llama3-70b has no latent attention, which mla_up_proj computes again",
+        ),
+        (
+            {"recompute_modules": ("shared_experts",), "recompute": "selective"},
+            "llama3-70b has no shared experts, which shared_experts computes again; take it out",
+        ),
         ({"schedule": "zb-v"}, "schedule zb-v holds two chunks per rank, not vpp=1; use vpp=2"),
         ({"schedule": "zb-v", "vpp": 2, "pp": 1}, "schedule=zb-v needs pp > 1; use pp=2 or more, or schedule=1f1b"),
         ({"schedule": "dualpipe", "pp": 5}, "schedule dualpipe needs an even pp, not pp=5; use 6, or dualpipev"),

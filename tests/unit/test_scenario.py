@@ -124,6 +124,8 @@ SETS = (
     ["cluster.wiring=torus", "cluster.torus=[2, 2, 2]", f"cluster.nic={NIC}"],
     ["batch.seq_len=10485760"],
     ["plan={tp: 8, cp: 2, cp_kind: all-to-all, zero: 3, shard: 2, recompute: full, recompute_layers: 3}"],
+    ["plan={tp: 8, recompute: selective, recompute_modules: [layernorm, mlp]}"],
+    ["plan.recompute_modules=[core_attn]"],
     ["plan={tp: 8, pp: 4, layers: [19, 21, 21, 19], offload: all, compression: low-rank}"],
     ["plan={tp: 8, pp: 4, vpp: 5, schedule: interleaved, group: 8}", "precision=nvfp4"],
     ["plan={tp: 8, pp: 4, schedule: dualpipev, layers: balanced}", "jitter=0.02", "seed=7"],
