@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from sim.instructions import Basis, Compute
 from sim.program import Program
+from sim.schedules import Kind
 from topologies.hardware import Origin
 
-KINDS = ("F", "B", "I", "W")
+KINDS: tuple[Kind, ...] = ("F", "B", "I", "W")
 NO_ACTION = -1
-_KIND_NUMBERS = {"": NO_ACTION} | {kind: number for number, kind in enumerate(KINDS)}
+_KIND_NUMBERS: Mapping[str, int] = {"": NO_ACTION} | {kind: number for number, kind in enumerate(KINDS)}
 WAIT_FOR = "wait for "
 """How the name of a stall begins that bytes on a wire explain."""
 BREAKDOWN = (
@@ -241,6 +242,6 @@ def _letter(timeline: Timeline, row: np.int64, at: np.float64) -> str:
         return "."
     category = timeline.labels[timeline.label[row]].category
     if category == "compute" and timeline.kind[row] != NO_ACTION:
-        return KINDS[timeline.kind[row]]
+        return KINDS[int(timeline.kind[row])]
     letters = {"bubble": ".", "optimizer": "O", "host": "h"} | {f"exposed_{axis}p": axis for axis in "tcped"}
     return letters.get(category, "x")

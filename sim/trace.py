@@ -16,7 +16,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from sim.plan import Plan, group_of
+from sim.plan import Plan, group_of, pipeline, spans
+from sim.schedules import Action, Schedule
 from sim.timeline import KINDS, NO_ACTION, WAIT_FOR, Label, Timeline
 from topologies.quantity import KILO, NANOSECOND
 
@@ -27,10 +28,15 @@ OPERATIONS = {
     "all_reduce": ("ncclDevKernel_AllReduce_Sum", "allreduce"),
     "all_gather": ("ncclDevKernel_AllGather", "_allgather_base"),
     "reduce_scatter": ("ncclDevKernel_ReduceScatter_Sum", "_reduce_scatter_base"),
+    "all_to_all": ("ncclDevKernel_SendRecv", "all_to_allv"),
+    "exchange": ("ncclDevKernel_SendRecv", "coalesced"),
+    "dispatch": ("ncclDevKernel_DeepEP", "dispatch"),
+    "combine": ("ncclDevKernel_DeepEP", "combine"),
     "send": ("ncclDevKernel_SendRecv", "send"),
     "receive": ("ncclDevKernel_SendRecv", "recv"),
 }
-"""NCCL's kernel, without type, algorithm and protocol, which are not simulated; and PyTorch's name of the call."""
+"""NCCL's kernel, without type, algorithm and protocol, which are not simulated; and PyTorch's name of the call. DeepEP's
+kernels are not NCCL's, but by that name alone a tool knows communication."""
 RECEIVE = Label(name="receive", category="pp", operation="receive", group="pp")
 
 
@@ -186,18 +192,38 @@ def _microseconds(nanoseconds: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _arrows(drawing: _Drawing, plan: Plan) -> Iterator[list[Event]]:
     """Both ends of each message's arrow, CHUNK messages at a time."""
-    timeline = drawing.timeline
+    timeline, schedule = drawing.timeline, _schedule(plan)
     sends = np.flatnonzero(np.array([label.operation == "send" for label in timeline.labels])[timeline.label])
     takers = dict(zip(_actions(timeline, drawing.first), drawing.first.tolist(), strict=True))
     pipelines = {track.rank: group_of(plan, "pp", track.rank) for track in timeline.tracks}
+    partners = dict(each for rank in range(plan.pp) for each in schedule.passes(rank) if len(each) == 2)
     for first in range(0, len(sends), CHUNK):
         some = sends[first : first + CHUNK]
         taken = []
         for rank, kind, stage, microbatch in _actions(timeline, some):
-            target = stage + (1 if KINDS[kind] == "F" else -1)
-            taken.append(takers[pipelines[rank][target % plan.pp], kind, target, microbatch])
+            target = schedule.after(stage) if KINDS[kind] == "F" else schedule.before(stage)
+            assert target is not None, "a message has a stage to go to"
+            home = pipelines[rank][schedule.homes[target]]
+            taken.append(_row_of_taker(takers, home, Action(KINDS[kind], target, microbatch), partners))
         yield [*_ends(timeline, some, some, {"ph": "s"})]
         yield [*_ends(timeline, some, np.array(taken), {"ph": "f", "bp": "e"})]
+
+
+def _schedule(plan: Plan) -> Schedule:
+    """The plan's schedule, and if it can be one, that of pairs: stages live alike in both."""
+    return pipeline(plan, overlap_ep=plan.schedule in ("1f1b", "interleaved"))
+
+
+def _row_of_taker(
+    takers: Mapping[tuple[int, int, int, int], int], rank: int, action: Action, partners: Mapping[Action, Action]
+) -> int:
+    """The first row of what takes a message: a forward, of a pair both at once; a backward, or its first half."""
+    instead = partners.get(action) if action.kind == "F" else action._replace(kind="I" if action.kind == "B" else "B")
+    for kind, stage, microbatch in filter(None, (action, instead)):
+        row = takers.get((rank, KINDS.index(kind), stage, microbatch))
+        if row is not None:
+            return row
+    raise AssertionError(f"nobody takes the message for {action} on rank {rank}")
 
 
 def _ends(
@@ -242,7 +268,7 @@ def _name(label: Label, key: str) -> str:
 def _communication(label: Label, plan: Plan) -> _Part:
     """A message or collective; its sizes before and after are given in elements of one byte."""
     kernel, call = OPERATIONS[label.operation]
-    ranks = {"tp": plan.tp, "dp": plan.dp}.get(label.group, 2)
+    ranks = next((count for axis, (_, count) in spans(plan).items() if axis == label.group), 2)
     arguments: Event = {"Collective name": call, "Process Group Name": label.group, "Group size": ranks}
     if label.nbytes:
         whole, each = round(label.nbytes), round(label.nbytes / ranks)

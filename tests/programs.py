@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from sim import frameworks, models
+from sim.frameworks import Framework
 from sim.instructions import Activity, Block, Collective, Compute, Load, Record, Transfer, Wait
 from sim.models import Transformer
 from sim.plan import Plan
@@ -190,13 +191,14 @@ def train(
     cluster: Cluster,
     model: Transformer | None = None,
     *,
-    framework: str = "megatron-core",
+    framework: str | Framework = "megatron-core",
     seq_len: int = 1024,
     **how: object,
 ) -> Timeline:
     """One step of a small model."""
     step = TrainingStep(seq_len=seq_len, precision="bf16")
-    return simulate_training(model or small(), cluster, layout, step, frameworks.load(framework), **how)  # type: ignore[arg-type]
+    software = frameworks.load(framework) if isinstance(framework, str) else framework
+    return simulate_training(model or small(), cluster, layout, step, software, **how)  # type: ignore[arg-type]
 
 
 def spans(timeline: Timeline, rank: int, stream: str = "compute", *, shortest: float = 0.0) -> list[Part]:

@@ -50,8 +50,13 @@ class Framework:
     flash_speed: of its flash kernels, beside FlashAttention 2 on GPUs before Hopper; flash_speed_hopper: beside
     FlashAttention 3 and cuDNN from Hopper on.
     fused_softmax: scale, mask and softmax are one kernel (unfused attention).
-    fused_bias_dropout: bias + activation are one kernel, bias + dropout + residual another.
+    fused_bias_dropout: bias + activation are one kernel, bias + dropout + residual another; else
+    bias_in_product: a product adds its bias on its way out, or a kernel of its own does.
+    qkv_gradients_joined: the gradients of queries, keys and values are copied into one tensor for the product's.
     fused_cross_entropy: the loss is one kernel forward and one backward.
+    loss_metrics: how often the loss of a microbatch is computed once more, in fp32 and unfused, to be logged.
+    recompute_stops_early: what is computed again ends with the last tensor that a gradient needs: a layer's last
+    product is not.
     fused_optimizer: one kernel updates many parameters; else one pass over memory for each operation of it.
     dropout: a model that is trained with dropout (`Transformer.dropout`) uses it here.
     vocab_multiple: the vocabulary is padded to a multiple of so many x tp.
@@ -61,6 +66,8 @@ class Framework:
     parameter, the fp32 weight included where it is another than that; gradient_nbytes: an accumulated gradient;
     gradient_reduce_nbytes: one on the wire; weight_gather_nbytes: a weight on the wire (1: of products in 8 bits, which
     are gathered as they are multiplied; all others take 2); logits_nbytes: a logit in the cross entropy.
+    gradient_copy_nbytes: what copies and casts move of each gradient between its product and its sum over the replicas;
+    0: the product itself adds it to the accumulated gradient, which is summed where it is.
 
     What runs beside what:
     overlap_input_gradient: the collective of the input gradient runs beside the weight-gradient GEMM.
@@ -97,7 +104,11 @@ class Framework:
     flash_speed_hopper: float
     fused_softmax: bool
     fused_bias_dropout: bool
+    bias_in_product: bool
+    qkv_gradients_joined: bool
     fused_cross_entropy: bool
+    loss_metrics: int
+    recompute_stops_early: bool
     fused_optimizer: bool
     dropout: bool
     vocab_multiple: int
@@ -105,6 +116,7 @@ class Framework:
     optimizer_nbytes: int
     gradient_nbytes: Literal[2, 4]
     gradient_reduce_nbytes: Literal[2, 4]
+    gradient_copy_nbytes: int
     weight_gather_nbytes: Literal[1, 2]
     logits_nbytes: Literal[2, 4]
     overlap_input_gradient: bool

@@ -31,7 +31,7 @@ def backward(context: Context) -> Pass:
     gradients = join(mlp.backward(context), attention.backward(context))
     if context.recompute != "full" or context.half == "weight":
         return gradients
-    return join(again(forward(context)), gradients)
+    return join(again(join(attention.forward(context), mlp.recomputed(context))), gradients)
 
 
 def saved_nbytes(context: Context) -> float:

@@ -111,7 +111,7 @@ def _qkv_forward(context: Context) -> Pass:
 def _qkv_backward(context: Context) -> Pass:
     return join(
         compute_pass((*_rotary(context, "rotary backward"), *_head_norms(context, "norm backward"))),
-        compute_pass(_qkv_bias_gradient(context)),
+        compute_pass((*_joined_gradients(context), *_qkv_bias_gradient(context))),
         column_backward(context, QKV, context.model.hidden, _qkv_width(context)),
     )
 
@@ -210,6 +210,13 @@ def _merge_heads(context: Context) -> Block:
     if context.framework.attention == "flash":
         return ()
     return (run(context, "merge heads", "copy", context.num_tokens * _output_width(context) / context.tp),)
+
+
+def _joined_gradients(context: Context) -> Block:
+    """Queries, keys and values were views of one output; their gradients are tensors of their own."""
+    if not context.framework.qkv_gradients_joined:
+        return ()
+    return (run(context, "qkv gradient join", "copy", context.num_tokens * _qkv_width(context) / context.tp),)
 
 
 def _qkv_bias_gradient(context: Context) -> Block:

@@ -177,7 +177,8 @@ def residual_forward(context: Context, name: str) -> Block:
     if context.framework.fused_bias_dropout:
         what: Kernel = "bias dropout add" if context.dropout else "add"
         return (run(context, f"{name} residual", what, elements),)
-    bias = (run(context, f"{name} bias", "add bias", elements),) if context.model.bias else ()
+    alone = context.model.bias and not context.framework.bias_in_product
+    bias = (run(context, f"{name} bias", "add bias", elements),) if alone else ()
     drop = (run(context, f"{name} dropout forward", "dropout forward", elements),) if context.dropout else ()
     return (*bias, *drop, run(context, f"{name} residual", "add", elements))
 

@@ -23,9 +23,15 @@ from sim.layers.products import number_nbytes
 def forward(context: Context, name: str, ffn: int) -> Pass:
     """One microbatch through an MLP that is `ffn` wide on all tp ranks together."""
     return join(
+        forward_to_activation(context, name, ffn), row_forward(context, f"{name} down", ffn, context.model.hidden)
+    )
+
+
+def forward_to_activation(context: Context, name: str, ffn: int) -> Pass:
+    """The same without its last product, which no gradient needs."""
+    return join(
         column_forward(context, f"{name} up", context.model.hidden, up_width(context, ffn)),
         compute_pass(activation_forward(context, name, context.num_tokens, ffn)),
-        row_forward(context, f"{name} down", ffn, context.model.hidden),
     )
 
 
@@ -62,7 +68,8 @@ def up_width(context: Context, ffn: int) -> int:
 def activation_forward(context: Context, name: str, num_tokens: int, ffn: int) -> Block:
     """The activation of this rank's part of the width; the bias before it where no kernel does both."""
     kernel: Kernel = "swiglu forward" if context.model.gated_mlp else "gelu forward"
-    alone = context.model.bias and not context.framework.fused_bias_dropout
+    framework = context.framework
+    alone = context.model.bias and not framework.fused_bias_dropout and not framework.bias_in_product
     bias = (run(context, f"{name} up bias", "add bias", num_tokens * up_width(context, ffn) / context.tp),)
     return (*(bias if alone else ()), run(context, "activation forward", kernel, num_tokens * ffn / context.tp))
 

@@ -10,6 +10,7 @@ from sim.costs import ELEMENT
 from sim.costs.memory_bound import (
     cross_entropy_backward,
     cross_entropy_forward,
+    cross_entropy_metric,
     fused_cross_entropy_backward,
     fused_cross_entropy_forward,
 )
@@ -35,11 +36,12 @@ FLOAT: Final = 4
 
 
 def forward(context: Context) -> Pass:
-    """Norm, logits, loss."""
+    """Norm, logits, loss; and what is computed of the logits to be logged."""
     return join(
         compute_pass(norm_forward(context, NORM)),
         column_forward(sixteen_bits(context), LOGITS, context.model.hidden, _width(context)),
         compute_pass((streaming(context.gpu, "loss forward", _loss_forward(context)), *_loss_sums(context))),
+        compute_pass(_metrics(context)),
     )
 
 
@@ -92,6 +94,11 @@ def _loss_backward(context: Context) -> float:
     if context.framework.fused_cross_entropy:
         return fused_cross_entropy_backward(context.gpu, _num_logits(context))
     return cross_entropy_backward(context.gpu, _num_logits(context), context.framework.logits_nbytes)
+
+
+def _metrics(context: Context) -> Block:
+    metric = streaming(context.gpu, "logged loss", cross_entropy_metric(context.gpu, _num_logits(context)))
+    return (metric,) * context.framework.loss_metrics
 
 
 def _loss_sums(context: Context) -> Block:

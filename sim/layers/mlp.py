@@ -30,6 +30,16 @@ def forward(context: Context) -> Pass:
     )
 
 
+def recomputed(context: Context) -> Pass:
+    """What full recomputation runs again: all of the block, or where it stops early what gradients need. The outputs of
+    experts are among that: the gradient of their weights in the sum."""
+    if context.kind.has_experts or not context.framework.recompute_stops_early:
+        return forward(context)
+    return join(
+        compute_pass(norm_forward(context, NORM)), dense.forward_to_activation(context, MLP, context.model.ffn)
+    )
+
+
 def backward(context: Context) -> Pass:
     """Gradients of the block."""
     has_experts, ffn = context.kind.has_experts, context.model.ffn

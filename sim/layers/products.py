@@ -23,8 +23,10 @@ def input_gradient(context: Context, name: str, num_tokens: int, width_in: int, 
 
 
 def weight_gradient(context: Context, name: str, num_tokens: int, width_in: int, width_out: int) -> Compute:
-    """The product is added to the accumulated gradient on its way out [apex, fused_weight_gradient_mlp_cuda]."""
-    nbytes = 2 * context.framework.gradient_nbytes
+    """The product is added to the accumulated gradient on its way out [apex, fused_weight_gradient_mlp_cuda], or is a
+    new 16-bit gradient that a framework copies to where it is summed."""
+    framework = context.framework
+    nbytes = ELEMENT if framework.gradient_copy_nbytes else 2 * framework.gradient_nbytes
     shape = width_out, width_in, num_tokens
     return _product(context, f"{name} weight gradient", shape, "weight_gradient", nbytes)
 

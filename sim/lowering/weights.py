@@ -146,10 +146,14 @@ class Sharding:
         return (piece,) * pieces
 
     def _scale(self, weights: Weights) -> Block:
-        """Gradients are divided by the number of replicas before they are summed."""
+        """Gradients are copied together and cast where a framework does so, and divided by the number of replicas before
+        they are summed."""
         if self.plan.num_replicas == 1 or not any(weights):
             return ()
-        seconds = memory_bound.gradient_scale(self.gpu, sum(weights), self.framework.gradient_nbytes)
+        framework = self.framework
+        seconds = memory_bound.gradient_scale(
+            self.gpu, sum(weights), framework.gradient_nbytes, framework.gradient_copy_nbytes
+        )
         return (streaming(self.gpu, "gradient scale", seconds, "optimizer"),)
 
     def _buckets(self, parts: Sequence[Part]) -> Iterator[tuple[int, Weights]]:

@@ -113,14 +113,20 @@ def _said(plan: Plan, places: Sequence[Place], num_drawn: int) -> str:
     if plan.num_gpus == 1:
         return "One GPU holds the whole model."
     held = f"{plan.num_gpus:,} GPUs on {_counted(len(places), 'node')}: {_counted(plan.dp, 'replica')} (dp)"
-    split = (
-        f"{_counted(plan.pp, 'pipeline rank')} (pp), each on a tensor-parallel group of {_counted(plan.tp, 'GPU')} (tp)"
-    )
-    said = f"{held} of {split}."
+    said = f"{held} of {_counted(plan.pp, 'pipeline rank')} (pp), each on {_groups_of_a_rank(plan)}."
+    if plan.ep > 1:
+        said += f" {_counted(plan.ep, 'GPU')} share the experts (ep)."
     if num_drawn == len(places):
         return said
     are = "is" if num_drawn == 1 else "are"
     return f"{said} Of the nodes {num_drawn} {are} drawn; the others are counted beside them."
+
+
+def _groups_of_a_rank(plan: Plan) -> str:
+    of_gpus = f"of {_counted(plan.tp, 'GPU')} (tp)"
+    if plan.cp == 1:
+        return f"a tensor-parallel group {of_gpus}"
+    return f"{plan.cp} tensor-parallel groups {of_gpus} that share each sequence (cp)"
 
 
 def _counted(number: int, noun: str) -> str:
@@ -155,9 +161,10 @@ def representatives(cluster: Cluster, plan: Plan, places: Sequence[Place]) -> li
     return _ends(drawn, max(MOST_CELLS_OF_MANY // max(sizes), 1), unit)
 
 
-def coordinates(plan: Plan, gpu: int) -> tuple[int, int, int]:
-    """Where a GPU is on the tp, dp and pp axes: the inverse of `sim.plan.rank`."""
-    return gpu % plan.tp, gpu // plan.tp % plan.dp, gpu // (plan.tp * plan.dp)
+def coordinates(plan: Plan, gpu: int) -> tuple[int, int, int, int]:
+    """Where a GPU is on the tp, dp, pp and cp axes: the inverse of `sim.plan.rank`."""
+    group = gpu // plan.tp
+    return gpu % plan.tp, group // plan.cp % plan.dp, gpu // plan.stride, group % plan.cp
 
 
 def _unit(cluster: Cluster, plan: Plan) -> int:
@@ -167,9 +174,8 @@ def _unit(cluster: Cluster, plan: Plan) -> int:
 
 def _pattern(plan: Plan, place: Place) -> tuple[int, ...]:
     """Equal for nodes that hold the same pipeline ranks and parts of tp groups in the same slots."""
-    stride = plan.tp * plan.dp
-    first, last = place.first // stride, (place.first + place.used - 1) // stride
-    offset = place.first % stride if last > first else 0
+    first, last = place.first // plan.stride, (place.first + place.used - 1) // plan.stride
+    offset = place.first % plan.stride if last > first else 0
     return place.pool, place.first % plan.tp, first, last, offset, place.used
 
 
@@ -242,23 +248,25 @@ def _cell(plan: Plan, place: Place, slot: int) -> Cell:
     where = f"GPU {gpu}: node {place.number}, slot {slot}"
     if slot >= place.used:
         return Cell(gpu=gpu, pp=None, color="", ink="", title=f"{where}, idle")
-    tp, dp, pp = coordinates(plan, gpu)
+    tp, dp, pp, cp = coordinates(plan, gpu)
     color, ink = depth(pp, plan.pp)
-    return Cell(gpu=gpu, pp=pp, color=color, ink=ink, title=f"{where}, tp {tp}, dp {dp}, pp {pp}")
+    of_sequence = f"cp {cp}, " if plan.cp > 1 else ""
+    return Cell(gpu=gpu, pp=pp, color=color, ink=ink, title=f"{where}, tp {tp}, {of_sequence}dp {dp}, pp {pp}")
 
 
 def _group(plan: Plan, row_start: int, first: int, length: int) -> Bracket:
     """A tensor-parallel group, as far as it lies in a row whose first slot is GPU `row_start`."""
     gpu = row_start + first
-    _, dp, pp = coordinates(plan, gpu)
+    _, dp, pp, cp = coordinates(plan, gpu)
     begins = gpu // plan.tp * plan.tp
     ends = begins + plan.tp - 1
+    of_sequence = f"part cp {cp} of its sequences, " if plan.cp > 1 else ""
     members = f"GPU {begins}" if plan.tp == 1 else f"tensor-parallel group of GPUs {begins} to {ends}"
     return Bracket(
         first=first,
         length=length,
-        text=f"dp {dp}",
-        title=f"{members}: replica dp {dp}, pipeline rank {pp}",
+        text=f"{dp}·{cp}" if plan.cp > 1 else f"dp {dp}",
+        title=f"{members}: replica dp {dp}, {of_sequence}pipeline rank {pp}",
         from_before=begins < gpu,
         goes_on=ends >= gpu + length,
     )

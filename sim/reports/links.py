@@ -2,18 +2,22 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.plan import Plan
+from sim.plan import Axis, Plan, spans
 from topologies.fabric import nic_index, nic_of, num_mesh_wires, socket_of
 from topologies.hardware import Cluster, Link, Network, Node
 from topologies.quantity import rate
 
-Axis = Literal["tp", "dp", "pp"]
-AXES: dict[Axis, str] = {"tp": "tensor parallel", "dp": "data parallel", "pp": "pipeline parallel"}
+AXES: dict[Axis, str] = {
+    "tp": "tensor parallel",
+    "cp": "context parallel",
+    "ep": "expert parallel",
+    "dp": "data parallel",
+    "pp": "pipeline parallel",
+}
 MOST_HOPS = 128
 
 
@@ -80,11 +84,11 @@ def nics_of(node: Node, slot: int) -> str:
 
 def crossings(cluster: Cluster, plan: Plan) -> tuple[Crossing, ...]:
     """For each axis on which the model or the batch is split, which links its messages cross."""
-    degrees: dict[Axis, int] = {"tp": plan.tp, "dp": plan.dp, "pp": plan.pp}
-    strides: dict[Axis, int] = {"tp": 1, "dp": plan.tp, "pp": plan.tp * plan.dp}
+    steps = spans(plan) | {"dp": (plan.tp * plan.cp, plan.dp), "pp": (plan.stride, plan.pp)}
     nodes = np.array([cluster.node_of(gpu) for gpu in range(plan.num_gpus)])
+    places = {axis: steps[axis] for axis in AXES}
     return tuple(
-        _crossing(cluster, nodes, axis, degree, strides[axis]) for axis, degree in degrees.items() if degree > 1
+        _crossing(cluster, nodes, axis, degree, stride) for axis, (stride, degree) in places.items() if degree > 1
     )
 
 

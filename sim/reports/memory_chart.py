@@ -52,8 +52,9 @@ def charts(
     """Of the first and the last pipeline rank and of those that have least to spare, four at most, in one scale."""
     scale = max((*capacity_gib, *reserved_gib), default=1.0)
     by_rank = {one.rank: one for one in ranks}
-    tightest = sorted(by_rank, key=lambda rank: capacity_gib[rank] - reserved_gib[rank])
-    shown = sorted({*[rank for rank in (0, len(ranks) - 1) if rank in by_rank], *tightest[: MOST_CHARTS - 2]})
+    ends = {0, len(ranks) - 1} & by_rank.keys()
+    tightest = sorted(by_rank.keys() - ends, key=lambda rank: capacity_gib[rank] - reserved_gib[rank])
+    shown = sorted({*ends, *tightest[: MOST_CHARTS - len(ends)]})
     return tuple(_chart(by_rank[rank], capacity_gib[rank], reserved_gib[rank], scale) for rank in shown)
 
 

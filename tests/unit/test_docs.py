@@ -24,7 +24,8 @@ from topologies.quantity import GIGA
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DESIGN = (ROOT / "docs/design.md").read_text(encoding="utf-8")
-PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/design.md", "docs/log.md", "docs/calibration.md")
+PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
+EXPLAIN = (ROOT / "docs/explain.md").read_text(encoding="utf-8")
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.yaml"))
 NEED_NO_CAPTION = ("__init__.py", "py.typed", "__pycache__", ".*")
 TREE_LINE = re.compile(r"( *)([\w.-]+/?) {2,}\S.*")
@@ -75,7 +76,7 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     shown = next(block for block in blocks(README, "text") if block.startswith("llama3-70b on 64 GPUs"))
     assert done.stdout.startswith(shown)
     written = sorted(path.name for path in (tmp_path / "out/demo").iterdir())
-    assert len(written) == 5
+    assert len(written) == 6
     assert all(f"`{name}`" in README for name in written)
 
 
@@ -150,9 +151,9 @@ def test_a_row_of_the_readme_is_what_was_published_and_what_is_predicted(cells: 
     assert cells[4:] == [f"{measured:.2f}", f"{now:.2f}", f"{now / measured - 1:+.1%}".replace("%", " %")]
 
 
-def first_column(heading: str) -> set[str]:
+def first_column(heading: str, page: str = DESIGN) -> set[str]:
     """The words in code of the first column of the table with this heading."""
-    rows = DESIGN.split(heading, 1)[1].split("\n\n", 1)[0].splitlines()
+    rows = page.split(heading, 1)[1].split("\n\n", 1)[0].splitlines()
     return {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1] if row.startswith("|") else "")}
 
 
@@ -161,6 +162,11 @@ def test_the_keys_in_the_design_are_those_of_the_json(tmp_path: Path) -> None:
     result = json.loads(done.stdout)
     assert first_column("| key | unit | meaning |") == set(result)
     assert first_column("| key of `breakdown` | time in which |") == set(result["breakdown"])
+
+
+def test_the_keys_of_explain_in_its_page_are_those_of_the_json(tmp_path: Path) -> None:
+    done = shardsim("explain llama3-8b dgx-h100 --gpus 8 --format json", tmp_path)
+    assert first_column("| key of `explain` | meaning |", EXPLAIN) == set(json.loads(done.stdout))
 
 
 def test_the_exit_codes_in_the_design_are_those_of_the_command() -> None:

@@ -9,10 +9,10 @@ from sim.plan import Plan, rank
 from sim.reports.drawing import MOST_CELLS, Box, Gap, coordinates, draw, representatives, used_nodes
 
 
-def plan_of(tp=1, pp=1, dp=1):
+def plan_of(tp=1, pp=1, dp=1, cp=1):
     return Plan(
         tp=tp, sp=tp > 1, pp=pp, vpp=1, dp=dp, zero=1, recompute="none", schedule="1f1b", micro_batch=1,
-        global_batch=dp,
+        global_batch=dp, cp=cp,
     )  # fmt: skip
 
 
@@ -28,11 +28,19 @@ def all_cells(drawing):
     return [cell for box in drawing.boxes if isinstance(box, Box) for cell in cells(box)]
 
 
-def test_every_gpu_is_at_its_place_on_the_three_axes():
-    plan = plan_of(tp=2, pp=3, dp=4)
-    for gpu in range(24):
-        tp, dp, pp = coordinates(plan, gpu)
-        assert rank(plan, tp, dp, pp) == gpu
+def test_every_gpu_is_at_its_place_on_the_four_axes():
+    plan = plan_of(tp=2, pp=3, dp=4, cp=5)
+    for gpu in range(plan.num_gpus):
+        tp, dp, pp, cp = coordinates(plan, gpu)
+        assert rank(plan, tp, dp, pp, cp) == gpu
+
+
+def test_groups_that_share_a_sequence_say_replica_and_part():
+    """tp 2, cp 2, dp 2: four groups of two GPUs in a node; GPU 5 is the second of the first part of replica 1."""
+    drawing = drawn(plan_of(tp=2, cp=2, dp=2))
+    assert [group.text for group in drawing.boxes[0].rows[0].groups] == ["0·0", "0·1", "1·0", "1·1"]
+    assert cells(drawing.boxes[0])[5].title == "GPU 5: node 0, slot 5, tp 1, cp 0, dp 1, pp 0"
+    assert "each on 2 tensor-parallel groups of 2 GPUs (tp) that share each sequence (cp)" in drawing.said
 
 
 def test_a_gpu_says_node_slot_and_place():
@@ -191,7 +199,7 @@ def test_what_is_not_drawn_repeats_what_is(found, plan):
 
     def held(place):
         at = [coordinates(plan, place.first + slot) for slot in range(place.used)]
-        return [(tp, pp) for tp, _, pp in at]
+        return [(tp, pp) for tp, _, pp, _ in at]
 
     shown = [held(places[index]) for index in representatives(found, plan, places)]
     assert all(held(place) in shown for place in places)

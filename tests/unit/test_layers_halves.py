@@ -8,10 +8,11 @@ import pytest
 import topologies
 from sim import frameworks, layers, models
 from sim.instructions import Collective, Compute, Instruction, Record, Wait
-from sim.layers import Context, Pass, embedding, head, mtp
+from sim.layers import Context, Pass, embedding, head, mtp, stage
 from sim.layers.context import Half
 from sim.layers.linear import column_kept_nbytes
 from sim.models.transformer import Transformer
+from sim.plan import Plan
 
 LLAMA = Context(
     model=models.load("llama3-70b"),
@@ -68,6 +69,11 @@ def test_the_weight_half_gathers_beside_the_product_before() -> None:
 def test_the_embedding_keeps_the_gradient_of_its_output() -> None:
     """2sbh / tp, and GPT's dropout mask of a byte each; a layer that predicts looks tokens up once more."""
     assert embedding.saved_for_weights_nbytes(LLAMA) == 2 * 8192 * 8192 / 8
+    plan = Plan(
+        tp=8, sp=True, pp=4, vpp=1, dp=1, zero=0, recompute="none", schedule="zb-h1", micro_batch=1, global_batch=8
+    )  # fmt: skip
+    first, second, *_ = (stage.saved_for_weights_nbytes(LLAMA, one) for one in stage.stages(LLAMA, plan))
+    assert first - second == embedding.saved_for_weights_nbytes(LLAMA)
     assert embedding.saved_for_weights_nbytes(GPT) == 3 * 2048 * GPT.model.hidden / 8
     ends = head.saved_for_weights_nbytes(MLA) + embedding.saved_for_weights_nbytes(MLA)
     rest = mtp.saved_for_weights_nbytes(MLA) - layers.saved_for_weights_nbytes(MLA) - ends

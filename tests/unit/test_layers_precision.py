@@ -81,6 +81,14 @@ def test_narrow_products_are_faster_and_all_else_but_the_casts_is_as_before(prec
         assert seconds(narrow, name) == seconds(wide, name)
 
 
+@pytest.mark.parametrize(("precision", "nbytes"), [("bf16", 2), ("fp8", 1), ("mxfp8", 1 + 1 / 32)])
+def test_a_product_asks_the_hbm_for_operands_as_narrow_as_they_are(precision: Precision, nbytes: float) -> None:
+    one = layers.forward(replace(B200, precision=precision))
+    (down,) = [i for i in one["compute"] if isinstance(i, Compute) and i.name == "mlp down forward"]
+    moved = nbytes * (8192 + 8192) * 28672 // 8 + 2 * 8192 * 8192
+    assert down.load.memory * down.duration * B200.gpu.memory_bandwidth == pytest.approx(moved)
+
+
 def test_the_head_stays_in_16_bits() -> None:
     assert head.forward(FP8) == head.forward(replace(FP8, precision="bf16"))
     assert head.backward(FP8) == head.backward(replace(FP8, precision="bf16"))

@@ -150,6 +150,14 @@ def test_one_layer_that_is_recomputed_is_held_whole() -> None:
     assert uses_of(PLAN)[1].recomputation == 0.0
 
 
+def test_a_layer_that_predicts_is_made_again_where_its_stage_has_no_other() -> None:
+    """With few words and a wide MLP, so that the worst moment is not in the head."""
+    model = replace(LLAMA, mtp_layers=1, vocab=1024, ffn=8 * 28_672)
+    plan = replace(PLAN, recompute="full", layers=(27, 27, 26, 0))
+    again = uses_of(plan, model)
+    assert again[3].recomputation == pytest.approx(again[1].recomputation)
+
+
 def test_the_largest_layer_of_a_rank_is_the_one_that_is_held_whole() -> None:
     """Of Llama-3-70B the first 50 layers keep the dense MLP: rank 1 of 4 has no others, rank 2 ten. A layer of experts
     keeps more."""

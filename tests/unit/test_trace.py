@@ -5,15 +5,18 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sim import scenario, trace
-from sim.plan import Plan
+import topologies
+from sim import frameworks, scenario, trace
+from sim.plan import Plan, pipeline
 from sim.timeline import BUBBLE_LABEL, NO_ACTION, Label, Timeline, Track, breakdown_by_rank
 from sim.training import TrainingReport, run_scenario
+from tests.programs import plan, small, train
 
 Event = dict[str, Any]
 
@@ -31,6 +34,18 @@ TWO_STAGES = Plan(
     micro_batch=1,
     global_batch=6,
 )
+
+
+AXES: dict[str, tuple[Plan, str]] = {
+    "back and forth": (plan(1, 4, vpp=2, schedule="zb-v", num_microbatches=8), "gpt-1.7b"),
+    "halves": (plan(2, 4, schedule="zb-h1", num_microbatches=8), "gpt-1.7b"),
+    "two models and experts": (plan(1, 4, 4, ep=4, schedule="dualpipe", num_microbatches=10), "mixtral-8x7b"),
+    "pairs": (plan(1, 2, 4, ep=4, vpp=2, schedule="interleaved"), "mixtral-8x7b"),
+    "a ring": (plan(2, 2, 1, cp=4), "gpt-1.7b"),
+    "heads for tokens": (plan(2, 1, 1, cp=4, cp_kind="all-to-all"), "gpt-1.7b"),
+    "shards in a node": (plan(1, 1, 16, zero=3, shard=8), "gpt-1.7b"),
+}
+"""Plans along the axes that were not always there, and the model."""
 
 
 def two_ranks() -> Timeline:
@@ -168,6 +183,32 @@ def test_every_message_of_a_step_has_an_arrow_that_goes_forward_in_time(played: 
         stage = place["stage"] + (1 if kind == "F" else -1)
         taken = actions[finish["tid"], f"{stage}{kind}{place['microbatch']}"]
         assert taken["ts"] < finish["ts"] < taken["ts"] + taken["dur"]
+
+
+@pytest.mark.parametrize("name", AXES)
+@pytest.mark.parametrize("dispatcher", ["all-to-all", "deepep"])
+def test_messages_and_collectives_of_every_axis_are_told(name: str, dispatcher: str) -> None:
+    """A message ends where its stage lives, in a pair in the whole of it; the others are as many as their group."""
+    layout, model = AXES[name]
+    if dispatcher == "deepep" and layout.ep == 1:
+        pytest.skip("without experts nothing is dispatched")
+    facts = {"overlap_ep": name == "pairs", "token_dispatcher": dispatcher}
+    framework = replace(frameworks.load("megatron-core"), **facts)
+    cluster = topologies.load("dgx-h100", max(8, layout.num_gpus))
+    timeline = train(layout, cluster, small(model, 8), framework=framework, detail="kernel")
+    found = events(timeline, layout)
+    starts, finishes = ({e["id"]: e for e in found if e["ph"] == phase} for phase in "sf")
+    sends = {e["args"]["correlation"]: e for e in kernels(found) if e["args"].get("Collective name") == "send"}
+    assert (starts.keys() == finishes.keys() == sends.keys(), bool(sends)) == (True, layout.pp > 1)
+    homes = pipeline(layout).homes
+    for number, sent in sends.items():
+        target = sent["args"]["stage"] + (1 if sent["name"].endswith("F") else -1)
+        assert finishes[number]["pid"] == homes[target] * layout.stride
+        assert finishes[number]["ts"] > starts[number]["ts"]
+    groups = {"tp": layout.tp, "cp": layout.cp, "ep": layout.ep, "dp": layout.num_replicas, "shard": 8, "replica": 2}
+    for event in filter(communicates, kernels(found)):
+        group = event["args"]["Process Group Name"]
+        assert event["args"]["Group size"] == groups.get(group, 2)
 
 
 def test_ranks_and_streams_have_names_in_their_order() -> None:

@@ -23,6 +23,14 @@ LAYOUT_RATES: Final[Mapping[Layout, float]] = {"forward": 1.0, "input_gradient":
 """Rate relative to the forward layout: the middle of 50 linear layers of 4,096 tokens on a B200 in bf16, the weight
 gradient with fp32 sums (SimuMax, configs/system/b200_bf16_ceperm.json at e691807): a data-sheet figure for all GPUs."""
 
+EXACT_SUMS: Final = 1 / 1.15
+"""Rate of an fp8 gradient before Blackwell: partial sums go to fp32 registers on the way, which forward leaves out for
+1.1 to 1.2 times the speed (pytorch/ao, issue 2377; Transformer Engine, module/base.py: _2X_ACC_DGRAD, _2X_ACC_WGRAD)."""
+
+MX_RATE: Final = 0.95
+"""Rate of mxfp8 products, of fp8's with one scale a tensor: 6.81 and 7.16 ms for the twelve of a layer on a B300
+(Transformer Engine, docs/examples/gemm_profiling, pre-quantized)."""
+
 _CACHED = 1 << 16
 
 
@@ -73,8 +81,18 @@ def product(
     kind, values = FORMATS[precision], values_of(gpu, precision)
     rows, columns, depth = np.array([[m], [n], [k]], dtype=np.float64)
     cold = _coldness(gpu, values, batch * kind.weight * columns * depth, cold_weights)
-    options = {"batch": float(batch), "output_nbytes": float(output_nbytes), "rate": LAYOUT_RATES[layout]}
+    options = {"batch": float(batch), "output_nbytes": float(output_nbytes), "rate": rate_of(gpu, precision, layout)}
     return float(product_seconds(gpu, values, kind, rows, columns, depth, coldness=cold, **options)[0])
+
+
+def rate_of(gpu: Gpu, precision: str, layout: Layout) -> float:
+    """What a layout and a format leave of the rate that was measured forward."""
+    rate = LAYOUT_RATES[layout]
+    if precision == "mxfp8":
+        rate *= MX_RATE
+    if precision == "fp8" and layout != "forward" and "fp4" not in gpu.peak_flops:
+        rate *= EXACT_SUMS
+    return rate
 
 
 @lru_cache(maxsize=_CACHED)

@@ -35,14 +35,24 @@ def fused_cross_entropy_backward(gpu: Gpu, num_logits: float) -> float:
     return stream(gpu, num_logits * (2 + 2))
 
 
+def cross_entropy_metric(gpu: Gpu, num_logits: float) -> float:
+    """Loss as torch.nn.functional.cross_entropy under autocast, no gradient: 2-byte logits cast to fp32, log-softmax.
+
+    A row of a vocabulary is longer than shared memory, so the softmax reads it for its maximum, for the sum of
+    exponentials and for its output [PyTorch, aten/src/ATen/native/cuda/SoftMax.cu, cunn_SoftMaxForward].
+    """
+    return stream(gpu, num_logits * (2 + 4)) + stream(gpu, num_logits * (3 * 4 + 4))
+
+
 def embedding_gradient(gpu: Gpu, num_parameters: float, gradient_nbytes: int) -> float:
     """A lookup's gradient: a dense 2-byte matrix of zeros with few rows filled, added to the accumulated gradient."""
     return stream(gpu, num_parameters * (2 + 2 + 2 * gradient_nbytes)) + gpu.fit["kernel_latency"]
 
 
-def gradient_scale(gpu: Gpu, num_parameters: float, gradient_nbytes: int) -> float:
-    """Divide the gradients by the number of replicas before they are summed."""
-    return stream(gpu, num_parameters * 2 * gradient_nbytes)
+def gradient_scale(gpu: Gpu, num_parameters: float, gradient_nbytes: int, copy_nbytes: int = 0) -> float:
+    """Divide the gradients by the number of replicas before they are summed, after copies and casts of `copy_nbytes`
+    each."""
+    return stream(gpu, num_parameters * (copy_nbytes + 2 * gradient_nbytes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
