@@ -140,18 +140,6 @@ def _as_in_file(partial: PartialPlan, path: str) -> PartialPlan:
     return replace(partial, pp=pp, vpp=vpp)
 
 
-def undivided(model: Transformer, tp: int, num_gpus: int) -> str:
-    """Where no pipeline cuts both the layers and the GPUs into equal parts: which there are, and a number of GPUs that
-    one of them cuts; empty where some does."""
-    room = num_gpus // tp
-    sizes = [pp for pp in range(2, min(room, model.num_layers) + 1) if split_layers(model.num_layers, pp)]
-    if not sizes or any(room % pp == 0 for pp in sizes):
-        return ""
-    gpus = tp * max(room // pp * pp for pp in sizes)
-    stages = f"{model.num_layers} layers make pipelines of pp={', '.join(map(str, sizes))}"
-    return f"{stages}, none of which divides {num_gpus} GPUs with tp={tp}, though one divides gpus={gpus}; "
-
-
 def _check_gpus(cluster: Cluster, num_gpus: int) -> None:
     if num_gpus < 1:
         raise InputError(f"gpus={num_gpus} is not possible; use 1 or more")
@@ -206,7 +194,7 @@ def _grown(
     yield from (_Degrees(tp=tp, pp=1, vpp=1, dp=num_gpus // tp) for tp in tps)
     pipelines = num_gpus // tps[-1]
     for pp in range(2, min(pipelines, model.num_layers) + 1):
-        if pipelines % pp == 0 and split_layers(model.num_layers, pp):
+        if pipelines % pp == 0:
             dp = pipelines // pp
             yield _Degrees(tp=tps[-1], pp=pp, vpp=_num_chunks(partial, model, pp, dp), dp=dp)
 

@@ -91,8 +91,10 @@ def condenser(cluster: Cluster, framework: Framework, detail: Detail) -> Condens
 
 
 def _host_seconds(framework: Framework, work: Pass) -> float:
-    """The host's time to start all kernels of a piece; replayed as a CUDA graph they cost it none."""
-    return 0.0 if framework.cuda_graphs else framework.launch_seconds * num_launches(work)
+    """The host's time to start all kernels of a piece; replayed as a CUDA graph most cost it none."""
+    launches = 0.0 if framework.cuda_graphs else framework.launch_seconds * num_launches(work)
+    kernels = (entry for block in work.values() for entry in block if isinstance(entry, Compute))
+    return launches + sum(kernel.host_seconds for kernel in kernels)
 
 
 def _late(framework: Framework, work: Pass, seconds: float) -> tuple[Compute, ...]:
@@ -127,11 +129,16 @@ def _played_alone(name: str, piece: Pass, cluster: Cluster, groups: Groups) -> C
 
 def _runs_merged(name: str, block: Block) -> Iterator[Instruction]:
     """A block in which kernels that follow one another are one."""
-    for are_kernels, run in groupby(block, key=lambda entry: isinstance(entry, Compute)):
-        entries = list(run)
-        yield from (
-            (_merged(name, [entry for entry in entries if isinstance(entry, Compute)]),) if are_kernels else entries
-        )
+    for are_kernels, run in groupby(block, key=_is_kernel):
+        if are_kernels:
+            yield _merged(name, [entry for entry in run if isinstance(entry, Compute)])
+        else:
+            yield from run
+
+
+def _is_kernel(entry: Instruction) -> bool:
+    """Data that are loaded are not: a slower GPU waits as long for them."""
+    return isinstance(entry, Compute) and entry.category != "host"
 
 
 def _merged(name: str, pieces: Sequence[Compute]) -> Compute:

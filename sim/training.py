@@ -11,7 +11,7 @@ from sim import timeline as timelines
 from sim.clock import clocked, mean_clock, mean_power
 from sim.costs.gemm import peak_flops
 from sim.critical_path import critical_path
-from sim.default_plan import PartialPlan, has_degree, options, undivided
+from sim.default_plan import PartialPlan, has_degree, options
 from sim.detail import Detail, condenser, needed, shares_wires
 from sim.engine import Engine
 from sim.folding import fold, unfolded
@@ -132,8 +132,7 @@ def _nothing_fits(least: Plan, need: float, num_plans: int, model: Transformer, 
     closest = f"the smallest, tp={least.tp} pp={least.pp} dp={least.dp} recompute={least.recompute}"
     needs = f"{need / GIB:.1f} GiB of {min(room(cluster, least)) / GIB:.1f} GiB on a rank"
     tried = f"none of {num_plans} plans of {model.name} on {num_gpus} GPUs of {cluster.name} fits"
-    why = undivided(model, least.tp, num_gpus)
-    return f"{tried}: {closest}, needs {needs}; {why}use more GPUs, a shorter sequence, or a smaller micro-batch"
+    return f"{tried}: {closest}, needs {needs}; use more GPUs, a shorter sequence, or a smaller micro-batch"
 
 
 def simulate_training(

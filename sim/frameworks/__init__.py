@@ -16,7 +16,10 @@ _NAMES = (
     "megatron-core",
     "megatron-lm",
     "nemo",
+    "nemo-24",
     "megatron-bridge",
+    "megatron-bridge-26.06",
+    "megatron-bridge-26.08",
     "megatron-deepspeed",
     "fsdp1-composer",
     "fsdp2",
@@ -35,6 +38,12 @@ ALIASES: Mapping[str, str] = {
 }
 """Other spellings of a framework's name, among them those of tables of measured runs."""
 
+_SINCE: Mapping[str, Mapping[str, str]] = {
+    "nemo": {"24": "nemo-24", "25": "nemo"},
+    "megatron-bridge": {"26.06": "megatron-bridge-26.06", "26.08": "megatron-bridge-26.08"},
+}
+"""By framework, from which release on which profile stands for it; releases are numbered year.month."""
+
 _FOLDER = Path(__file__).parent
 _SAID = "the scenario"
 
@@ -48,7 +57,8 @@ class Framework:
     Kernels:
     attention: 'unfused' writes the s x s scores to memory, 'flash' never does.
     flash_speed: of its flash kernels, beside FlashAttention 2 on GPUs before Hopper; flash_speed_hopper: beside
-    FlashAttention 3 and cuDNN from Hopper on.
+    FlashAttention 3 and cuDNN from Hopper on; flash_speed_narrow: with heads of 64 over with heads of 128.
+    flash_latent_blackwell: on Blackwell they take latent attention, whose queries are wider than its values, in training.
     fused_softmax: scale, mask and softmax are one kernel (unfused attention).
     fused_bias_dropout: bias + activation are one kernel, bias + dropout + residual another; else
     bias_in_product: a product adds its bias on its way out, or a kernel of its own does.
@@ -57,7 +67,12 @@ class Framework:
     loss_metrics: how often the loss of a microbatch is computed once more, in fp32 and unfused, to be logged.
     recompute_stops_early: what is computed again ends with the last tensor that a gradient needs: a layer's last
     product is not.
+    fused_permute: tokens are copied to experts and added up again by kernels of their own; else by index_select and
+    scatter_add. fused_experts: in mxfp8 and nvfp4 a kernel multiplies all experts of a rank, activates and casts;
+    'unbiased': those without biases. Else each expert has a product of its own.
     fused_optimizer: one kernel updates many parameters; else one pass over memory for each operation of it.
+    fp8_scaling: the scale of a tensor in fp8 comes of the magnitudes of earlier steps ('delayed'), or of a first look at
+    the tensor itself ('current').
     dropout: a model that is trained with dropout (`Transformer.dropout`) uses it here.
     vocab_multiple: the vocabulary is padded to a multiple of so many x tp.
 
@@ -77,6 +92,7 @@ class Framework:
     bucket_parameters, bucket_parameters_per_replica: a bucket holds the larger of the first, and the second x replicas.
     prefetch: with ZeRO 3, how many layers ahead weights are gathered. reshard_after_forward: they are gathered again
     for the backward pass. collectives_per_layer: in how many pieces they are gathered, and their gradients reduced.
+    copies_each_share: of such a collective each rank's share is a tensor of its own, which a kernel of its own copies.
     regather_recompute: what is recomputed has its weights gathered for that, and again for its gradients.
     overlap_pipeline_sends: in the interleaved schedule sends run beside compute; else the sender waits for its send.
     scatter_gather_pipeline: a tp rank sends 1/tp of an activation that all tp ranks hold; the receivers gather it.
@@ -84,7 +100,9 @@ class Framework:
     token_dispatcher: how tokens reach their experts: all are gathered, all-to-all of NCCL, or DeepEP.
 
     Outside the kernels, in seconds:
-    launch_seconds: the host's time for a kernel; cuda_graphs: layers are replayed, and that time is gone.
+    launch_seconds: the host's time for a kernel; cuda_graphs: layers are replayed, and that time is gone, but for
+    expert_launch_seconds: of each product of one expert, where experts take as many tokens as come;
+    scaled_launch_seconds: the same in mxfp8 and nvfp4, whose scales are laid out for each product.
     host_seconds: of a step, when no kernel runs (logging, timers); data_seconds: of a microbatch, to load it;
     moe_sync_seconds: of a layer of experts, in which the host learns how many tokens come.
     gpu_spread: standard deviation of the speed of equal GPUs, as a share; step_spread: of a step, from run to run.
@@ -102,6 +120,8 @@ class Framework:
     attention: Literal["unfused", "flash"]
     flash_speed: float
     flash_speed_hopper: float
+    flash_speed_narrow: float
+    flash_latent_blackwell: bool
     fused_softmax: bool
     fused_bias_dropout: bool
     bias_in_product: bool
@@ -109,7 +129,10 @@ class Framework:
     fused_cross_entropy: bool
     loss_metrics: int
     recompute_stops_early: bool
+    fused_permute: bool
+    fused_experts: Literal["never", "unbiased", "always"]
     fused_optimizer: bool
+    fp8_scaling: Literal["delayed", "current"]
     dropout: bool
     vocab_multiple: int
     weight_nbytes: Literal[2, 4]
@@ -128,12 +151,15 @@ class Framework:
     prefetch: int
     reshard_after_forward: bool
     collectives_per_layer: int
+    copies_each_share: bool
     regather_recompute: bool
     overlap_pipeline_sends: bool
     scatter_gather_pipeline: bool
     overlap_ep: bool
     token_dispatcher: Literal["all-gather", "all-to-all", "deepep"]
     launch_seconds: float
+    expert_launch_seconds: float
+    scaled_launch_seconds: float
     cuda_graphs: bool
     host_seconds: float
     data_seconds: float
@@ -149,6 +175,13 @@ class Framework:
 def names() -> list[str]:
     """The frameworks that are known, the default first."""
     return list(_NAMES)
+
+
+def of_release(name: str, release: str) -> str:
+    """The profile of a framework's release such as 26.04.01; the framework's own where none says more."""
+    number = _number(release)
+    later = [profile for since, profile in _SINCE.get(name, {}).items() if number and _number(since) <= number]
+    return later[-1] if later else name
 
 
 @functools.cache
@@ -175,6 +208,11 @@ def laid_over(name: str, said: Mapping[str, Value]) -> Framework:
         return _framework(Document(name="framework", data={**_mapping(document), **facts}, lines={}))
     except InputError as error:
         raise InputError(str(error).replace(": ", ".", 1).replace(".value:", ":", 1)) from None
+
+
+def _number(release: str) -> tuple[int, ...]:
+    parts = release.split(".")
+    return tuple(map(int, parts)) if all(part.isdigit() for part in parts) else ()
 
 
 def _known(name: str) -> str:

@@ -184,7 +184,7 @@ def _output_width(context: Context) -> int:
 def _core_nbytes(context: Context) -> float:
     """Unfused: softmax output 2, dropout mask 1 and dropout output 2 per score; flash: 4 per row."""
     shape = core.shape_of(context)
-    if context.framework.attention == "flash":
+    if core.is_flash(context):
         return 4 * shape.num_scores / shape.keys
     return shape.num_scores * (ELEMENT + (1 + ELEMENT if context.dropout else 0))
 
@@ -207,7 +207,7 @@ def _rotary(context: Context, name: str) -> Block:
 
 def _merge_heads(context: Context) -> Block:
     """Unfused products leave heads outermost: the context is copied to tokens outermost, its gradient back."""
-    if context.framework.attention == "flash":
+    if core.is_flash(context):
         return ()
     return (run(context, "merge heads", "copy", context.num_tokens * _output_width(context) / context.tp),)
 

@@ -46,7 +46,7 @@ def _kind(context: Context) -> ContextKind | None:
     together [the same, attn_forward_func_with_cp], and such layers gather."""
     if context.cp == 1:
         return None
-    if context.framework.attention != "flash":
+    if not core.is_flash(context):
         raise InputError(
             f"{context.framework.name} has unfused attention, which cannot share a sequence; use cp=1, or a framework "
             "with attention: flash"

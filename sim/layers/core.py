@@ -4,14 +4,18 @@ It stays in 16 bits whatever the products of the layer run in.
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 from sim.costs import memory_bound, sharing
 from sim.costs.attention import Shape, flash_backward, flash_forward, unfused_backward, unfused_forward
-from sim.costs.attention.kernels import FLASH_2, kernel_of
+from sim.costs.attention.kernels import FLASH_2, TENSORRT, kernel_of
 from sim.costs.gemm.formats import peak_flops
 from sim.costs.law import basis_of
 from sim.instructions import Basis, Block, Compute
 from sim.layers.context import Context, sixteen_bits
+
+NARROW: Final = 64
+"""Head size of narrow heads."""
 
 
 def shape_of(context: Context) -> Shape:
@@ -29,10 +33,17 @@ def shape_of(context: Context) -> Shape:
     )
 
 
+def is_flash(context: Context) -> bool:
+    """Whether the scores stay on chip: not where the framework's kernels refuse latent attention on Blackwell."""
+    framework = context.framework
+    refused = context.model.mla and kernel_of(context.gpu) is TENSORRT and not framework.flash_latent_blackwell
+    return framework.attention == "flash" and not refused
+
+
 def forward(context: Context, shape: Shape, prefix: str = "") -> Block:
     """Scores, softmax, dropout, context; `prefix` tells a recomputation apart."""
     gpu, framework = context.gpu, context.framework
-    if framework.attention == "flash":
+    if is_flash(context):
         widths = shape.head_dim + shape.value_dim
         return (_flash(context, f"{prefix}flash forward", shape, flash_forward(gpu, shape), widths),)
     kernels = unfused_forward(gpu, shape, fused_softmax=framework.fused_softmax, dropout=context.dropout)
@@ -42,7 +53,7 @@ def forward(context: Context, shape: Shape, prefix: str = "") -> Block:
 def backward(context: Context, shape: Shape) -> Block:
     """Gradients of queries, keys and values."""
     gpu, framework = context.gpu, context.framework
-    if framework.attention == "flash":
+    if is_flash(context):
         widths = 3 * shape.head_dim + 2 * shape.value_dim
         return (_flash(context, "flash backward", shape, flash_backward(gpu, shape), widths),)
     kernels = unfused_backward(gpu, shape, fused_softmax=framework.fused_softmax, dropout=context.dropout)
@@ -52,7 +63,8 @@ def backward(context: Context, shape: Shape) -> Block:
 def _speed(context: Context) -> float:
     """Of the framework's flash kernels beside those that the GPU was fitted with."""
     framework = context.framework
-    return framework.flash_speed if kernel_of(context.gpu) is FLASH_2 else framework.flash_speed_hopper
+    narrow = framework.flash_speed_narrow if context.model.head_dim <= NARROW else 1.0
+    return narrow * (framework.flash_speed if kernel_of(context.gpu) is FLASH_2 else framework.flash_speed_hopper)
 
 
 def _flash(context: Context, name: str, shape: Shape, fitted: float, widths: int) -> Compute:

@@ -60,11 +60,10 @@ def backward(context: Context) -> Pass:
 def saved_nbytes(context: Context) -> float:
     """Bytes kept for backward: the norm's input, the product's input, the probabilities (4sbv/t in fp32).
 
-    A fused loss keeps the 16-bit logits only, and puts their gradient in their place.
+    A loss of one kernel keeps the 16-bit logits only, and puts their gradient in their place.
     """
     inputs = 2 * ELEMENT * context.local_hidden_elements
-    kept = ELEMENT if context.framework.fused_cross_entropy else context.framework.logits_nbytes
-    return inputs + kept * _num_logits(context)
+    return inputs + context.framework.logits_nbytes * _num_logits(context)
 
 
 def saved_for_weights_nbytes(context: Context) -> float:
@@ -85,14 +84,14 @@ def final_norm_parameters(context: Context) -> int:
 def _loss_forward(context: Context) -> float:
     """Seconds."""
     if context.framework.fused_cross_entropy:
-        return fused_cross_entropy_forward(context.gpu, _num_logits(context))
+        return fused_cross_entropy_forward(context.gpu, _num_logits(context), context.framework.logits_nbytes)
     return cross_entropy_forward(context.gpu, _num_logits(context), context.framework.logits_nbytes)
 
 
 def _loss_backward(context: Context) -> float:
     """Seconds."""
     if context.framework.fused_cross_entropy:
-        return fused_cross_entropy_backward(context.gpu, _num_logits(context))
+        return fused_cross_entropy_backward(context.gpu, _num_logits(context), context.framework.logits_nbytes)
     return cross_entropy_backward(context.gpu, _num_logits(context), context.framework.logits_nbytes)
 
 
@@ -102,11 +101,14 @@ def _metrics(context: Context) -> Block:
 
 
 def _loss_sums(context: Context) -> Block:
-    """What the ranks tell each other; fused, all three numbers of a token are gathered at once [Transformer Engine,
-    triton/cross_entropy.py]."""
+    """What the ranks tell each other; of one kernel, all three numbers of a token are gathered at once [Transformer
+    Engine, triton/cross_entropy.py], of three, target and sum go together [Megatron-Core, fused_cross_entropy.py]."""
     nbytes = FLOAT * context.num_tokens
-    if context.framework.fused_cross_entropy:
+    if context.framework.fused_cross_entropy and context.framework.logits_nbytes == ELEMENT:
         return collective_of(context, "loss gather", "all_gather", 3 * nbytes * context.tp)
+    if context.framework.fused_cross_entropy:
+        maximum = collective_of(context, "loss maximum", "all_reduce", nbytes)
+        return (*maximum, *collective_of(context, "loss sums", "all_reduce", 2 * nbytes))
     names = (f"loss {name}" for name in ("maximum", "target", "sum"))
     return tuple(entry for name in names for entry in collective_of(context, name, "all_reduce", nbytes))
 

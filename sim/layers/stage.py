@@ -55,13 +55,14 @@ def stages(context: Context, plan: Plan) -> tuple[Stage, ...]:
     """All stages of the model, first to last."""
     kinds = iter(moe.kinds(context))
     sizes = stage_layers(plan, context.model.num_layers)
+    cuts_messages = context.framework.scatter_gather_pipeline and context.tp > 1 and not context.sp
     return tuple(
         Stage(
             kinds=tuple(itertools.islice(kinds, size)),
             num_recomputed=size if plan.recompute_layers is None else min(size, plan.recompute_layers),
             has_embedding=index == 0,
             has_head=index == len(sizes) - 1,
-            gathers_input=len(sizes) > 1 and context.framework.scatter_gather_pipeline and not context.sp,
+            gathers_input=len(sizes) > 1 and cuts_messages,
         )
         for index, size in enumerate(sizes)
     )

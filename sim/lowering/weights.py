@@ -9,7 +9,7 @@ only the share: the weights of each layer are gathered some layers ahead of ever
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sim.costs import memory_bound
+from sim.costs import ELEMENT, memory_bound
 from sim.costs.compression import Kernel, OnWire, int8, low_rank
 from sim.frameworks import Framework
 from sim.instructions import Block, Collective, CollectiveOperation, Compute, Record, Wait
@@ -143,7 +143,15 @@ class Sharding:
             return ()
         pieces = self.framework.collectives_per_layer if self.by_layer else 1
         piece = Collective(name=name, axis="dp", group=group, operation=operation, nbytes=nbytes / pieces)
-        return (piece,) * pieces
+        return (piece, *self._shares_copied(name, size, nbytes / pieces)) * pieces
+
+    def _shares_copied(self, name: str, size: int, nbytes: float) -> Block:
+        """Each rank's share of a collective copied by a kernel of its own, after it or before: the host starts them one
+        by one, and most are done before the next is there."""
+        if not (self.by_layer and self.framework.copies_each_share):
+            return ()
+        each = max(self.framework.launch_seconds, memory_bound.kernel(self.gpu, "copy", nbytes / size / ELEMENT))
+        return (Compute(name=f"{name} copies", duration=size * each),)
 
     def _scale(self, weights: Weights) -> Block:
         """Gradients are copied together and cast where a framework does so, and divided by the number of replicas before

@@ -26,10 +26,12 @@ _DISPATCHERS = {
 
 
 def profile(row: Row) -> str:
-    """The framework that stands for the row's software: of its name, else the default one."""
+    """The framework that stands for the row's software: of its name and release, else the default one."""
     name = cell(row, "framework")
     known = frameworks.ALIASES.get(name, name)
-    return known if known in frameworks.names() else frameworks.DEFAULT
+    if known not in frameworks.names():
+        return frameworks.DEFAULT
+    return frameworks.of_release(known, cell(row, "framework_version"))
 
 
 def framework(row: Row) -> Value:
@@ -47,6 +49,10 @@ def _said(row: Row, software: frameworks.Framework) -> Iterator[tuple[str, Value
     if cell(row, "attention_kernel"):
         yield "attention", cell(row, "attention_kernel")
     yield from _gradient(row, software)
+    if software.name == "fsdp1-composer" and cell(row, "grad_dtype"):
+        # Only runs in Composer's PURE say it: scripts/train/benchmarking/submit_benchmarks.py had it as its default
+        # along with the image of PyTorch 1.13, whose recomputation did not stop early.
+        yield "recompute_stops_early", False
     if cell(row, "token_dispatcher"):
         yield "token_dispatcher", _word(row, "token_dispatcher", _DISPATCHERS)
 

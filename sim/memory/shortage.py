@@ -15,6 +15,8 @@ from sim.layers.context import Context
 from sim.memory.over_time import MemoryOverTime
 from sim.memory.peak import memory_use
 from sim.memory.use import MemoryUse, room
+from sim.models.flops import DEFAULT_MODULES, RecomputeModule
+from sim.models.transformer import Transformer
 from sim.plan import Offload, Plan, Recompute, Zero, check
 from topologies.document import InputError
 from topologies.hardware import Cluster
@@ -64,7 +66,7 @@ def changes_that_fit(context: Context, plan: Plan, cluster: Cluster) -> tuple[Fi
 def _fitting(context: Context, plan: Plan, cluster: Cluster) -> Iterator[Fit]:
     """Pairs are of the largest changes of kinds that do not do alone."""
     short: list[Changes] = []
-    for family in _families(plan, has_experts=context.model.moe is not None):
+    for family in _families(plan, context.model):
         changes = list(family)
         fit = next((fit for change in changes if (fit := _fit(context, plan, cluster, change))), None)
         if fit is not None:
@@ -106,16 +108,17 @@ def _changed(context: Context, plan: Plan) -> Context:
     )
 
 
-def _families(plan: Plan, *, has_experts: bool) -> Iterator[Iterator[Changes]]:
+def _families(plan: Plan, model: Transformer) -> Iterator[Iterator[Changes]]:
     """Kinds of change, each from small to large, in the order of what they cost."""
     yield _recomputations(plan, "selective")
     yield _shardings(plan)
+    yield _modules(plan, model)
     yield ({"micro_batch": plan.micro_batch // 2**power} for power in range(1, plan.micro_batch.bit_length()))
     yield _recomputations(plan, "full")
     yield ({"tp": plan.tp * factor, "sp": True, "dp": plan.dp // factor} for factor in _factors(plan.dp))
     yield ({"pp": plan.pp * factor, "dp": plan.dp // factor} for factor in _factors(plan.dp))
     yield ({"cp": plan.cp * factor, "dp": plan.dp // factor} for factor in _factors(plan.dp))
-    if has_experts:
+    if model.moe is not None:
         yield ({"ep": plan.ep * factor} for factor in _factors(plan.expert_dp))
     yield _offloads(plan)
 
@@ -126,6 +129,21 @@ def _recomputations(plan: Plan, wanted: Recompute) -> Iterator[Changes]:
         yield {"recompute": wanted, "recompute_modules": None, "recompute_layers": None}
     elif wanted == plan.recompute and plan.recompute_layers is not None:
         yield {"recompute_layers": None}
+
+
+def _modules(plan: Plan, model: Transformer) -> Iterator[Changes]:
+    """More of what is cheap to compute again: norms and activations, then products up from a latent, then the MLP."""
+    there: dict[RecomputeModule, object] = {
+        "layernorm": True,
+        "moe_act": model.moe,
+        "mla_up_proj": model.mla,
+        "mlp": True,
+    }
+    cheap = [module for module, has in there.items() if has]
+    for count in range(1, len(cheap) + 1):
+        modules = (*DEFAULT_MODULES, *cheap[:count])
+        if plan.recompute != "full" and not set(modules) <= set(plan.recomputed_modules):
+            yield {"recompute": "selective", "recompute_modules": modules, "recompute_layers": None}
 
 
 def _shardings(plan: Plan) -> Iterator[Changes]:
@@ -146,12 +164,20 @@ def _factors(number: int) -> tuple[int, ...]:
 
 def _said(plan: Plan, change: Changes) -> str:
     """The settings that change, as a scenario says them; dp follows from the number of GPUs."""
-    differs = {name: value for name, value in change.items() if name != "dp" and value != getattr(plan, name)}
+    differs = {
+        name: value
+        for name, value in change.items()
+        if name != "dp" and value != getattr(plan, name) and not (name == "recompute_modules" and value is None)
+    }
+    return " and ".join(f"{name}={_written(value)}" for name, value in differs.items())
+
+
+def _written(value: object) -> str:
+    """A value as a flag has it."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
     words = {True: "true", False: "false", None: "none"}
-    return " and ".join(
-        f"{name}={words.get(value, value) if isinstance(value, bool | None) else value}"
-        for name, value in differs.items()
-    )
+    return words[value] if isinstance(value, bool | None) else str(value)
 
 
 def _shortage(over: Sequence[int], worst: int, use: MemoryUse, capacity: float, when: str) -> str:

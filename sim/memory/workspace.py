@@ -8,7 +8,7 @@ each shape for good.
 from dataclasses import replace
 
 from sim.costs import ELEMENT
-from sim.layers import embedding, head
+from sim.layers import core, embedding, head
 from sim.layers.context import Context
 from sim.layers.stage import Stage
 from sim.memory.shapes import weight_shapes
@@ -76,7 +76,7 @@ def _of_attention(context: Context) -> float:
     model, mla = context.model, context.model.mla
     query = model.num_heads * (mla.nope_head_dim + mla.rope_head_dim) if mla else model.query_width
     others = query + model.num_heads * mla.v_head_dim if mla else 2 * model.kv_width
-    if context.framework.attention == "flash":
+    if core.is_flash(context):
         return context.num_tokens * ((ELEMENT + FLOAT) * query + ELEMENT * others) / context.tp
     scores = context.num_tokens * context.seq_len * model.num_heads / context.tp
     return ELEMENT * 2 * scores

@@ -8,7 +8,7 @@ import topologies
 from sim import frameworks, models
 from sim.default_plan import PartialPlan, options
 from sim.detail import DETAILS
-from sim.plan import Plan
+from sim.plan import Plan, stage_layers
 from sim.timeline import Timeline
 from sim.training import TrainingReport, choose_plan, simulate_training, summarize
 from sim.workload import TrainingStep
@@ -138,13 +138,10 @@ def test_a_model_that_no_rule_can_place_is_infeasible_with_the_numbers() -> None
     assert "pipelines" not in message
 
 
-def test_layers_that_no_pipeline_divides_with_the_gpus_are_named() -> None:
-    """512 GPUs with tp 8 are 64 pipelines' worth; 61 layers, or 63 with embedding and loss, divide by 3, 7, 9, ...; 63
-    of the 64 are 3, 7, 9 or 21 stages several times, 504 GPUs, and 61 of them one of 61."""
-    large = topologies.load("dgx-h100", 512)
-    with pytest.raises(Infeasible, match=r"pp=3, 7, 9, 21, 61, none of which divides 512 GPUs .* gpus=504;"):
-        chosen(PartialPlan(), models.load("deepseek-v3"), large)
-    assert chosen(PartialPlan(), models.load("deepseek-v3"), topologies.load("dgx-h100", 504)).pp == 21
+def test_layers_that_no_pipeline_divides_are_split_unequally() -> None:
+    """61 layers, or 63 with embedding and loss, divide by no power of two: 16 stages have 3, 4, ..., 4, 2."""
+    plan = chosen(PartialPlan(), models.load("deepseek-v3"), topologies.load("dgx-h100", 2048))
+    assert (plan.pp, set(stage_layers(plan, 61))) == (16, {2, 3, 4})
 
 
 def test_an_impossible_plan_is_refused_before_anything_is_played() -> None:

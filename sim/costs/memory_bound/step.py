@@ -25,14 +25,20 @@ def cross_entropy_backward(gpu: Gpu, num_logits: float, logits_nbytes: int) -> f
     return stream(gpu, num_logits * (cast + 2 * logits_nbytes))
 
 
-def fused_cross_entropy_forward(gpu: Gpu, num_logits: float) -> float:
-    """Loss in one kernel that reads 2-byte logits once: running maximum and sum in registers [Liger Kernel]."""
-    return stream(gpu, num_logits * 2)
+def fused_cross_entropy_forward(gpu: Gpu, num_logits: float, logits_nbytes: int = 2) -> float:
+    """Loss in one kernel that reads 2-byte logits once: running maximum and sum in registers [Liger Kernel].
+
+    In fp32 in three, as the ranks have to meet between them: cast and maximum, exponentials and their sum in place,
+    division [Megatron-Core, fusions/fused_cross_entropy.py, compiled by jit_fuser].
+    """
+    if logits_nbytes == 2:
+        return stream(gpu, num_logits * 2)
+    return stream(gpu, num_logits * (2 + 5 * logits_nbytes)) + 2 * gpu.fit["kernel_latency"]
 
 
-def fused_cross_entropy_backward(gpu: Gpu, num_logits: float) -> float:
-    """Logits read again, their gradient written in their place."""
-    return stream(gpu, num_logits * (2 + 2))
+def fused_cross_entropy_backward(gpu: Gpu, num_logits: float, logits_nbytes: int = 2) -> float:
+    """Logits, or in fp32 the probabilities, read again; their gradient written in 2 bytes."""
+    return stream(gpu, num_logits * (logits_nbytes + 2))
 
 
 def cross_entropy_metric(gpu: Gpu, num_logits: float) -> float:

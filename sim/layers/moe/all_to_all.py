@@ -10,7 +10,16 @@ from typing import Final
 from sim.costs import ELEMENT
 from sim.instructions import Block, Collective
 from sim.layers.context import Context, run
-from sim.layers.moe.move import PROBABILITY, Direction, Move, among_experts, among_parts, host_sync, over_rows
+from sim.layers.moe.move import (
+    PROBABILITY,
+    Direction,
+    Move,
+    added_rows,
+    among_experts,
+    among_parts,
+    host_sync,
+    over_rows,
+)
 from sim.layers.moe.rows import fullest_rows, fullness, moe_of, own_rows
 
 _COUNT: Final = 8
@@ -45,7 +54,7 @@ def back(context: Context, direction: Direction) -> Move:
     elements, nbytes = own_rows(context) * context.model.hidden, _received_nbytes(context)
     if direction == "forward":
         parts = among_parts(context, "token sum", "reduce_scatter", nbytes)
-        add = run(context, "unpermute", "unpermute", elements)
+        add = added_rows(context, "unpermute", own_rows(context))
         carried = _carried(context, "token combine", ELEMENT * elements)
         return Move((*_sorted(context, "token unsort"), *parts), carried, (add,))
     probabilities = PROBABILITY * fullest_rows(context)
@@ -59,7 +68,7 @@ def back(context: Context, direction: Direction) -> Move:
             *_carried(context, "token gradient combine", ELEMENT * elements),
             *_carried(context, "probability gradient combine", PROBABILITY * own_rows(context)),
         ),
-        (run(context, "permute gradient", "unpermute", elements),),
+        (added_rows(context, "permute gradient", own_rows(context)),),
     )
 
 
