@@ -50,8 +50,8 @@ NO_LOAD = Load()
 class Compute:
     """A kernel, or a block played before and put in one piece (then `parts` says where its seconds went).
 
-    `duration` is in seconds, of a kernel that has the GPU to itself; `host_seconds` are those of the host beyond a launch
-    that no CUDA graph takes off (a kernel for each expert). `parts` maps a key of the breakdown (compute,
+    `duration` is in seconds, of a kernel that has the GPU to itself; `host_seconds` are the host's beyond a launch, which
+    no CUDA graph takes off (a kernel for each expert). `parts` maps a key of the breakdown (compute,
     exposed_tp, ...) to seconds and sums to it. `load` says what slows it beside communication, and what power it draws,
     `basis` what its time rests on.
     """

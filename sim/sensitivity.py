@@ -30,7 +30,14 @@ CHANGES: Final[Mapping[Change, str]] = {
 
 STARTS: Final = ("start", "floor")
 """Parameters of kernels that are the seconds of one that has nothing to do."""
-HOST: Final = ("launch_seconds", "host_seconds", "data_seconds", "moe_sync_seconds")
+HOST: Final = (
+    "launch_seconds",
+    "expert_launch_seconds",
+    "scaled_launch_seconds",
+    "host_seconds",
+    "data_seconds",
+    "moe_sync_seconds",
+)
 """Times of a framework that the host takes."""
 
 

@@ -58,7 +58,7 @@ class Framework:
     attention: 'unfused' writes the s x s scores to memory, 'flash' never does.
     flash_speed: of its flash kernels, beside FlashAttention 2 on GPUs before Hopper; flash_speed_hopper: beside
     FlashAttention 3 and cuDNN from Hopper on; flash_speed_narrow: with heads of 64 over with heads of 128.
-    flash_latent_blackwell: on Blackwell they take latent attention, whose queries are wider than its values, in training.
+    flash_latent_blackwell: on Blackwell, too, they train latent attention, whose queries are wider than its values.
     fused_softmax: scale, mask and softmax are one kernel (unfused attention).
     fused_bias_dropout: bias + activation are one kernel, bias + dropout + residual another; else
     bias_in_product: a product adds its bias on its way out, or a kernel of its own does.

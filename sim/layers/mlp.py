@@ -35,9 +35,7 @@ def recomputed(context: Context) -> Pass:
     experts are among that: the gradient of their weights in the sum."""
     if context.kind.has_experts or not context.framework.recompute_stops_early:
         return forward(context)
-    return join(
-        compute_pass(norm_forward(context, NORM)), dense.forward_to_activation(context, MLP, context.model.ffn)
-    )
+    return join(compute_pass(norm_forward(context, NORM)), dense.forward_to_activation(context, MLP, context.model.ffn))
 
 
 def backward(context: Context) -> Pass:

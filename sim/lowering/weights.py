@@ -154,8 +154,7 @@ class Sharding:
         return (Compute(name=f"{name} copies", duration=size * each),)
 
     def _scale(self, weights: Weights) -> Block:
-        """Gradients are copied together and cast where a framework does so, and divided by the number of replicas before
-        they are summed."""
+        """Gradients are copied together and cast where a framework does so, and divided by the number of replicas."""
         if self.plan.num_replicas == 1 or not any(weights):
             return ()
         framework = self.framework

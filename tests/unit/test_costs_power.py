@@ -97,20 +97,22 @@ def test_power_is_never_above_the_limit_and_a_lower_limit_never_speeds(
 
 
 @pytest.mark.parametrize(
-    ("name", "alone", "sustained"),
-    [("a100-80gb-sxm", 283.0, 257.0), ("h100-80gb-sxm", 784.0, 728.0), ("b200-sxm", 1526.0, 1252.0)],
+    ("name", "alone", "least", "most"),
+    [("a100-80gb-sxm", 283.0, 252.0, 262.0), ("h100-80gb-sxm", 784.0, 684.0, 728.0), ("b200-sxm", 1526, 1230, 1275)],
 )
-def test_a_large_product_again_and_again_meets_the_published_rate(name: str, alone: float, sustained: float) -> None:
-    """From a product of 1 ms alone to those that last, at the power limit, TFLOP/s (A100: random numbers at 400 W); the
-    sheets' full_power comes from these."""
+def test_a_large_product_again_and_again_meets_the_published_rate(
+    name: str, alone: float, least: float, most: float
+) -> None:
+    """From a product of 1 ms alone to those that last, at the power limit, TFLOP/s: 257 on an A100, 728 on an H100 and
+    684 on an H200 of the same chip and limit, 1252 on a B200; the sheets' full_power comes from these."""
     gpu = topologies.gpu(name)
     rate = alone * 1e12 / gpu.peak_flops["bf16"]
     clock = sustained_clock(gpu, lambda clock: product(gpu, clock, rate)._replace(memory=0.05 / rate))
-    assert alone * clock / cold_clock(gpu) == pytest.approx(sustained, rel=0.02)
+    assert least <= alone * clock / cold_clock(gpu) <= most
 
 
 def test_a_gpu_of_which_nobody_says_it_would_draw_1_4_times_its_limit() -> None:
-    assert topologies.gpu("l40s").full_power == pytest.approx(1.4 * topologies.gpu("l40s").power_limit)
+    assert topologies.gpu("h100-nvl").full_power == pytest.approx(1.4 * topologies.gpu("h100-nvl").power_limit)
     assert replace(topologies.gpu("h100-80gb-sxm"), power_limit=500.0).full_power == 1200.0
 
 

@@ -55,6 +55,23 @@ def test_other_spellings_resolve(alias: str, name: str) -> None:
     assert frameworks.load(alias) == frameworks.load(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "release", "profile"),
+    [
+        ("nemo", "24.12", "nemo-24"),
+        ("nemo", "25.02.01", "nemo"),
+        ("megatron-bridge", "26.04.01", "megatron-bridge"),
+        ("megatron-bridge", "26.06.01", "megatron-bridge-26.06"),
+        ("megatron-bridge", "27.02", "megatron-bridge-26.08"),
+        ("megatron-bridge", "", "megatron-bridge"),
+        ("megatron-bridge", "main", "megatron-bridge"),
+        ("maxtext", "25.01", "maxtext"),
+    ],
+)
+def test_a_release_has_the_profile_of_the_last_that_changed_facts(name: str, release: str, profile: str) -> None:
+    assert frameworks.of_release(name, release) == profile
+
+
 def test_an_unknown_framework_is_refused() -> None:
     with pytest.raises(InputError, match="'megatron-cor' is not known; did you mean megatron-core"):
         frameworks.load("megatron-cor")

@@ -139,9 +139,10 @@ def test_a_model_that_no_rule_can_place_is_infeasible_with_the_numbers() -> None
 
 
 def test_layers_that_no_pipeline_divides_are_split_unequally() -> None:
-    """61 layers, or 63 with embedding and loss, divide by no power of two: 16 stages have 3, 4, ..., 4, 2."""
+    """61 layers, or 63 with embedding and loss, divide by no power of two: of 32 stages 31 have two, one has one."""
     plan = chosen(PartialPlan(), models.load("deepseek-v3"), topologies.load("dgx-h100", 2048))
-    assert (plan.pp, set(stage_layers(plan, 61))) == (16, {2, 3, 4})
+    assert 256 % plan.pp == 0
+    assert sorted(set(stage_layers(plan, 61))) == [1, 2]
 
 
 def test_an_impossible_plan_is_refused_before_anything_is_played() -> None:

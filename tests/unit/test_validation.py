@@ -137,8 +137,9 @@ def test_a_row_lays_its_facts_over_the_profile_of_its_software() -> None:
 
 
 def test_gradients_of_weights_in_fp32_stay_in_fp32() -> None:
-    """FSDP in PURE precision sends them in two bytes and keeps them beside fp32 weights."""
-    laid = {"name": "fsdp1-composer", "gradient_reduce_nbytes": 2}
+    """FSDP in PURE precision, which Composer's runs on PyTorch 1.13 had, sends them in two bytes and keeps them beside
+    fp32 weights."""
+    laid = {"name": "fsdp1-composer", "gradient_reduce_nbytes": 2, "recompute_stops_early": False}
     assert said("framework", framework="fsdp1-composer", grad_dtype="bf16") == laid
 
 
