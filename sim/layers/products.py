@@ -8,6 +8,7 @@ weight gradients are added to what is there.
 from sim.costs import ELEMENT, sharing
 from sim.costs.gemm import FORMATS, Layout, law_of, product, quantise
 from sim.costs.law import basis_of
+from sim.costs.memory_bound import Kernel
 from sim.instructions import Block, Compute
 from sim.layers.context import Context, run
 
@@ -64,9 +65,8 @@ def _cast(context: Context, name: str, rows: int, width: int) -> Compute:
     docs/examples/gemm_profiling, autocast less pre-quantized; is_non_tn_fp8_gemm_supported]."""
     gpu, precision = context.gpu, context.precision
     if precision == "fp8":
-        return run(
-            context, name, "cast to fp8" if "fp4" in gpu.peak_flops else "cast to fp8 and transpose", rows * width
-        )
+        what: Kernel = "cast to fp8" if "fp4" in gpu.peak_flops else "cast to fp8 and transpose"
+        return run(context, name, what, rows * width)
     seconds = quantise(gpu, rows, width, precision, transposed=True)
     basis = basis_of(gpu, law_of(precision), seconds, is_measured=False)
     return Compute(name=name, duration=seconds, load=sharing.streaming(gpu), basis=basis)

@@ -16,7 +16,7 @@ from sim.layers.stage import Piece, Stage
 from sim.lowering.end_of_step import DONE, EndOfStep
 from sim.lowering.offload import copied_in, copied_out
 from sim.lowering.parts import Condense, Groups, Part, merged, paired, played
-from sim.lowering.weights import DP, Sharding
+from sim.lowering.weights import DP, Sharding, agreed_magnitudes
 from sim.plan import Plan
 from sim.program import COMPUTE, Step, Stream
 from sim.schedules import Action, Kind, Schedule
@@ -173,7 +173,9 @@ class RankLowering:
         """What all streams do for an action: wait for the input, compute, hand the output over."""
         kind, stage, _ = action
         work = self._computed(kind, stage, turn)
-        return join({COMPUTE: self._input(kind, stage)}, work, self._hand_over(rank, kind, stage))
+        agreed = () if kind == "W" else agreed_magnitudes(self.context, self.plan, len(self.stages[stage].kinds))
+        before, after = {COMPUTE: self._input(kind, stage)}, {COMPUTE: agreed}
+        return join(before, work, after, self._hand_over(rank, kind, stage))
 
     def _computed(self, kind: Kind, stage: int, turn: Turn) -> Pass:
         """An action without its messages; equal stages share it where no flag tells them apart."""

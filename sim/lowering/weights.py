@@ -8,12 +8,13 @@ only the share: the weights of each layer are gathered some layers ahead of ever
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sim.costs import ELEMENT, memory_bound
 from sim.costs.compression import Kernel, OnWire, int8, low_rank
 from sim.frameworks import Framework
 from sim.instructions import Block, Collective, CollectiveOperation, Compute, Record, Wait
-from sim.layers.context import streaming
+from sim.layers.context import Context, streaming
 from sim.layers.stage import Weights
 from sim.lowering.parts import Part
 from sim.plan import Plan
@@ -21,6 +22,9 @@ from topologies.hardware import Gpu
 
 DP = "dp"
 """The stream of a rank that gathers weights and reduces gradients."""
+
+MAGNITUDES_NBYTES: Final = 4 * 3 * 4
+"""Of a layer: fp32, three tensors for each of four products."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +180,19 @@ class Sharding:
                 dense = experts = 0
         if dense or experts:
             yield last, Weights(dense, experts)
+
+
+def agreed_magnitudes(context: Context, plan: Plan, num_layers: int) -> Block:
+    """After a pass in fp8 with delayed scaling: all ranks that have the same layers agree on the largest magnitude of
+    each tensor that was cast [Transformer Engine, fp8.py, reduce_and_update_fp8_tensors; Megatron-Core,
+    parallel_state.py, get_amax_reduction_group: over tp, cp and dp]. Here over tp, then over the replicas."""
+    if context.precision != "fp8" or context.framework.fp8_scaling != "delayed" or not num_layers:
+        return ()
+    nbytes = float(MAGNITUDES_NBYTES * num_layers)
+    operation: CollectiveOperation = "all_reduce"
+    over_tp = Collective(name="largest magnitudes", axis="tp", group="tp", operation=operation, nbytes=nbytes)
+    over_dp = Collective(name="largest magnitudes", axis="dp", group=DP, operation=operation, nbytes=nbytes)
+    return (*((over_tp,) if plan.tp > 1 else ()), *((over_dp,) if plan.num_replicas > 1 else ()))
 
 
 _SHORT = {"reduce_scatter": "reduce-scatter", "all_reduce": "sum"}

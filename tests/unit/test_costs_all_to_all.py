@@ -124,11 +124,12 @@ def test_members_are_counted_as_if_every_message_was(cluster: Cluster, gpus: lis
 
 
 def one_by_one(cluster: Cluster, gpus: Sequence[int], way: Way) -> Mapping[Wire, float]:
-    """PXN takes a neighbour that is in the group."""
+    """PXN takes a neighbour that is in the group, if all nodes of the group have NVSwitches."""
     found: defaultdict[Wire, float] = defaultdict(float)
+    switched = all(cluster.node_at(gpu).layout == "nvswitch" for gpu in gpus)
     for a, b in itertools.permutations(gpus, 2):
         neighbour = a - cluster.slot_of(a) + cluster.slot_of(b)
-        for wire, share in message_loads(cluster, a, b, pxn=way == "pxn" and neighbour in gpus):
+        for wire, share in message_loads(cluster, a, b, pxn=way == "pxn" and switched and neighbour in gpus):
             found[wire] += share
     return found
 

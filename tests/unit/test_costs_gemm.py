@@ -11,7 +11,7 @@ import topologies
 from sim.costs.gemm import FORMATS, LAWS, TILES, gemm, product, quantise, seconds
 from sim.costs.gemm.bends import TERMS
 from sim.costs.gemm.blocks import blocks, is_ruled
-from sim.costs.gemm.costs import LAYOUT_RATES
+from sim.costs.gemm.costs import EXACT_SUMS, LAYOUT_RATES
 from topologies.document import InputError
 from topologies.hardware import Fit, Gpu
 
@@ -169,6 +169,18 @@ def test_a_layout_is_slower_by_its_rate() -> None:
     gpu, shape = make_gpu(), (1280, 2560, 8192)
     forward, gradient = (product(gpu, *shape, "fp16", layout=layout) for layout in ("forward", "weight_gradient"))
     assert forward / gradient == pytest.approx(LAYOUT_RATES["weight_gradient"])
+
+
+def test_gradients_in_fp8_sum_apart_until_blackwell_and_forward_never_does() -> None:
+    """The same product, wide enough to be bound by its FLOPs; scales of 32 numbers take a twentieth of any layout."""
+    hopper = make_gpu(bandwidth=1e18, peaks=("fp8", "fp16"))
+    blackwell = replace(hopper, peak_flops={**hopper.peak_flops, "fp4": 2e13})
+    shape = (1280, 2560, 8192)
+    forward, gradient = (product(hopper, *shape, "fp8", layout=layout) for layout in ("forward", "input_gradient"))
+    assert forward / gradient == pytest.approx(EXACT_SUMS)
+    for precision, rate in (("fp8", 1.0), ("mxfp8", 0.95)):
+        both = [product(blackwell, *shape, precision, layout=layout) for layout in ("forward", "input_gradient")]
+        assert both[0] == both[1] == pytest.approx(forward / rate)
 
 
 def test_a_cast_reads_twice_and_writes_once_and_is_told_apart() -> None:

@@ -298,9 +298,17 @@ def test_the_vocabulary_is_padded_to_a_multiple_of_the_framework_s_times_tp() ->
 
 def test_a_fused_loss_reads_the_logits_once_and_gathers_once() -> None:
     """Three fp32 numbers a token and rank; 16-bit logits wait for the backward pass in place of fp32 probabilities."""
-    fused = replace(GPT, framework=replace(GPT.framework, fused_cross_entropy=True))
+    fused = replace(GPT, framework=replace(GPT.framework, fused_cross_entropy=True, logits_nbytes=2))
     assert collectives(head.forward(fused), "compute") == [("all_gather", 3 * 4 * 8 * 8192)]
     for direction in (head.forward, head.backward):
         assert kernel_seconds(direction(fused), "loss") < kernel_seconds(direction(GPT), "loss")
     logits = 8192 * 6400
     assert head.saved_nbytes(GPT) - head.saved_nbytes(fused) == (GPT.framework.logits_nbytes - 2) * logits
+
+
+def test_a_compiled_loss_on_fp32_logits_meets_twice_and_keeps_what_separate_kernels_keep() -> None:
+    """One maximum a token, then its target and its sum together, in fp32."""
+    compiled = replace(GPT, framework=replace(GPT.framework, fused_cross_entropy=True))
+    assert collectives(head.forward(compiled), "compute") == [("all_reduce", 4 * 8192), ("all_reduce", 2 * 4 * 8192)]
+    assert kernel_seconds(head.forward(compiled), "loss") < kernel_seconds(head.forward(GPT), "loss")
+    assert head.saved_nbytes(compiled) == head.saved_nbytes(GPT)

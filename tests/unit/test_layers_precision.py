@@ -56,10 +56,21 @@ def test_a_product_runs_without_a_cast_of_its_own() -> None:
 
 
 def test_a_cast_works_on_what_the_rank_has_and_makes_both_directions() -> None:
-    """Before the gather 1/8 of the tokens; after a norm, which found the largest magnitude, numbers are read once."""
+    """Before the gather 1/8 of the tokens. Blackwell multiplies any layout, so that one copy does for fp8."""
     one = layers.forward(FP8)
     assert seconds(one, "qkv input cast") == kernel(FP8.gpu, "cast to fp8 and transpose", 1024 * 8192)
-    assert seconds(one, "mlp down input cast") == quantise(FP8.gpu, 8192, 28672 // 8, "fp8", transposed=True)
+    assert seconds(one, "mlp down input cast") == kernel(FP8.gpu, "cast to fp8 and transpose", 8192 * 28672 // 8)
+    assert seconds(layers.forward(B200), "qkv input cast") == kernel(B200.gpu, "cast to fp8", 1024 * 8192)
+    mxfp8 = layers.forward(replace(B200, precision="mxfp8"))
+    assert seconds(mxfp8, "mlp down input cast") == quantise(B200.gpu, 8192, 28672 // 8, "mxfp8", transposed=True)
+
+
+def test_current_scaling_looks_for_the_largest_magnitude_first_but_after_a_norm() -> None:
+    """The norm has found it on its way; delayed scaling goes by earlier steps."""
+    current = replace(FP8, framework=replace(FP8.framework, fp8_scaling="current"))
+    looks = [f"{name} input largest magnitude" for name in ("projection", "mlp down")]
+    assert [name for name in names(layers.forward(current)) if "magnitude" in name] == looks
+    assert not any("magnitude" in name for name in names(layers.forward(FP8)))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +116,7 @@ def test_weights_are_cast_once_a_step() -> None:
     """8192 x 10240 + 8192 x 8192 + 3 x 8192 x 28672 weights, an eighth of them."""
     num_weights = (8192 * 10240 + 8192 * 8192 + 3 * 8192 * 28672) // 8
     (cast,) = layers.weight_casts(FP8)
-    assert cast.duration == quantise(FP8.gpu, num_weights, 1, "fp8", transposed=True)
+    assert cast.duration == kernel(FP8.gpu, "cast to fp8 and transpose", num_weights)
     assert layers.weight_casts(replace(FP8, precision="bf16")) == ()
 
 

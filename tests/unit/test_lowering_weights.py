@@ -19,9 +19,10 @@ from sim.layers.stage import Weights
 from sim.lowering import Condense, lower
 from sim.lowering.offload import IN, OUT, copied_in, copied_out
 from sim.lowering.parts import Part, interleaved, merged, played
-from sim.lowering.weights import Sharding
+from sim.lowering.weights import Sharding, agreed_magnitudes
 from sim.plan import Plan
 from sim.program import COMPUTE, Program, Stream
+from sim.workload import Precision
 from tests.programs import plan, small
 
 AS_IT_IS = Condense(piece=lambda _, work, __: work, whole=lambda _, work: work)
@@ -51,7 +52,9 @@ def told(block: Block) -> list[str]:
 
 
 @cache
-def lowered(layout: Plan, model: str = "llama3-8b", **facts: object) -> tuple[Program, Context]:
+def lowered(
+    layout: Plan, model: str = "llama3-8b", precision: Precision = "bf16", **facts: object
+) -> tuple[Program, Context]:
     cluster = topologies.load("dgx-h100", 8)
     context = Context(
         model=small(model),
@@ -62,9 +65,28 @@ def lowered(layout: Plan, model: str = "llama3-8b", **facts: object) -> tuple[Pr
         recompute=layout.recompute,
         micro_batch=1,
         seq_len=512,
-        precision="bf16",
+        precision=precision,
     )
     return lower(context, layout, cluster, fold(layout, cluster), AS_IT_IS), context
+
+
+def test_delayed_scaling_agrees_on_magnitudes_after_each_pass_over_tp_and_over_the_replicas() -> None:
+    """Four layers of twelve fp32 numbers. Nothing of the kind with current scaling, in 16 bits, or on one GPU."""
+    context = replace(lowered(plan(dp=4))[1], precision="fp8")
+    layout = plan(tp=2, dp=4)
+    agreed = agreed_magnitudes(context, layout, 4)
+    assert [(one.group, one.nbytes) for one in agreed if isinstance(one, Collective)] == [("tp", 192), ("dp", 192)]
+    current = replace(context, framework=framework(fp8_scaling="current"))
+    assert agreed_magnitudes(current, layout, 4) == agreed_magnitudes(context, plan(), 4) == ()
+    assert agreed_magnitudes(replace(context, precision="bf16"), layout, 4) == ()
+
+
+def test_the_magnitudes_of_every_microbatch_are_agreed_on_forward_and_backward() -> None:
+    """Two microbatches, both ways."""
+    layout = plan(dp=4, num_microbatches=2)
+    program, _ = lowered(layout, precision="fp8")
+    names = [one.name for _, block in stream(program, "compute").steps for one in block if isinstance(one, Collective)]
+    assert names.count("largest magnitudes") == 4
 
 
 def stream(program: Program, name: str) -> Stream:

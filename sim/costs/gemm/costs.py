@@ -27,10 +27,6 @@ EXACT_SUMS: Final = 1 / 1.15
 """Rate of an fp8 gradient before Blackwell: partial sums go to fp32 registers on the way, which forward leaves out for
 1.1 to 1.2 times the speed (pytorch/ao, issue 2377; Transformer Engine, module/base.py: _2X_ACC_DGRAD, _2X_ACC_WGRAD)."""
 
-MX_RATE: Final = 0.95
-"""Rate of mxfp8 products, of fp8's with one scale a tensor: 6.81 and 7.16 ms for the twelve of a layer on a B300
-(Transformer Engine, docs/examples/gemm_profiling, pre-quantized)."""
-
 _CACHED = 1 << 16
 
 
@@ -86,13 +82,9 @@ def product(
 
 
 def rate_of(gpu: Gpu, precision: str, layout: Layout) -> float:
-    """What a layout and a format leave of the rate that was measured forward."""
-    rate = LAYOUT_RATES[layout]
-    if precision == "mxfp8":
-        rate *= MX_RATE
-    if precision == "fp8" and layout != "forward" and "fp4" not in gpu.peak_flops:
-        rate *= EXACT_SUMS
-    return rate
+    """What a layout leaves of the rate that was measured forward."""
+    sums_apart = precision == "fp8" and layout != "forward" and "fp4" not in gpu.peak_flops
+    return LAYOUT_RATES[layout] * (EXACT_SUMS if sums_apart else 1.0)
 
 
 @lru_cache(maxsize=_CACHED)

@@ -37,7 +37,7 @@ def product_seconds(
 ) -> Array:
     """Seconds of `batch` products (m x k)(k x n) for each point; `rate` scales the peak (another layout)."""
     peak = peak_of(gpu, kind)
-    flops = peak * gpu.fit["gemm_efficiency"] * values["rate"] * rate
+    flops = peak * gpu.fit["gemm_efficiency"] * values["rate"] * kind.rate * rate
     pace = paces(gpu, values, kind, flops, output_nbytes)
     weights = weights_of(values)
 
