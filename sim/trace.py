@@ -35,18 +35,23 @@ OPERATIONS = {
     "send": ("ncclDevKernel_SendRecv", "send"),
     "receive": ("ncclDevKernel_SendRecv", "recv"),
 }
-"""NCCL's kernel, without type, algorithm and protocol, which are not simulated; and PyTorch's name of the call. DeepEP's
-kernels are not NCCL's, but by that name alone a tool knows communication."""
+"""NCCL's kernel, without type, algorithm and protocol, which are not simulated; and PyTorch's name of the call. Kernels
+of DeepEP are not NCCL's, but by that name alone a tool knows communication."""
+KERNEL, COPY, HOST = "kernel", "gpu_memcpy", "host"
+COPIES = {"copy out": "Memcpy DtoH (Device -> Pinned)", "copy in": "Memcpy HtoD (Pinned -> Device)"}
+"""As PyTorch's profiler names what the copy engines do."""
 RECEIVE = Label(name="receive", category="pp", operation="receive", group="pp")
 
 
 class _Part(NamedTuple):
-    """A slice of a span: its name, its arguments, and the fractions of the span at which it begins and ends."""
+    """A slice of a span: its name, its arguments, the fractions of the span at which it begins and ends, and what it
+    is: only a kernel or a copy is work of the GPU."""
 
     name: str
     arguments: Event
     begin: float
     end: float
+    category: str = KERNEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +162,8 @@ def _rows_and_parts(drawing: _Drawing, first: int, last: int) -> tuple[NDArray[n
 
 
 def _kernel_slices(drawing: _Drawing, rows: NDArray[np.intp], parts: NDArray[np.intp]) -> list[Event]:
-    """Kernels and communication; `stream` counts the streams of a rank from 1."""
+    """Kernels and communication; `stream` counts the streams of a rank from 1. While the GPU waits for its host, no
+    stream is named: that is no work of the GPU's."""
     timeline, known = drawing.timeline, tuple(chain(*drawing.parts))
     edges = np.array([(part.begin, part.end) for part in known]).reshape(-1, 2)[parts]
     start, length = timeline.start[rows], timeline.end[rows] - timeline.start[rows]
@@ -165,14 +171,15 @@ def _kernel_slices(drawing: _Drawing, rows: NDArray[np.intp], parts: NDArray[np.
     ranks = [track.rank for track in timeline.tracks]
     places = [(track + 1, {"stream": track + 1 - ranks.index(rank)}) for track, rank in enumerate(ranks)]
     columns = (rows.tolist(), parts.tolist(), timeline.track[rows].tolist(), _actions(timeline, rows), when)
-    shared = {"ph": "X", "cat": "kernel"}
     events = []
     for row, part, track, (rank, kind, stage, microbatch), (begin, lasts) in zip(*columns, strict=True):
-        name, arguments, *_ = known[part]
+        name, arguments, _, _, category = known[part]
         thread, stream = places[track]
+        work = {} if category == HOST else stream
         action = {} if kind == NO_ACTION else {"stage": stage, "microbatch": microbatch}
-        args = {**stream, "correlation": row, **action, **arguments}
-        events.append({**shared, "name": name, "pid": rank, "tid": thread, "ts": begin, "dur": lasts, "args": args})
+        args = {**work, "correlation": row, **action, **arguments}
+        what = {"ph": "X", "cat": category, "name": name}
+        events.append({**what, "pid": rank, "tid": thread, "ts": begin, "dur": lasts, "args": args})
     return events
 
 
@@ -252,10 +259,13 @@ def _parts(label: Label, plan: Plan) -> tuple[_Part, ...]:
         return (_communication(RECEIVE, plan),) if label.name == f"{WAIT_FOR}pp" else ()
     if label.operation:
         return (_communication(label, plan),)
+    if label.name in COPIES:
+        return (_Part(COPIES[label.name], {}, 0.0, 1.0, COPY),)
     shares = [(key, share) for key, share in label.parts if share > 0] or [(label.category, 1.0)]
     edges = [0.0, *np.cumsum([share for _, share in shares])[:-1].tolist(), 1.0]
     return tuple(
-        _Part(_name(label, key), {}, *between) for (key, _), between in zip(shares, pairwise(edges), strict=True)
+        _Part(_name(label, key), {}, *between, HOST if key == "host" else KERNEL)
+        for (key, _), between in zip(shares, pairwise(edges), strict=True)
     )
 
 

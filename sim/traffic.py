@@ -15,7 +15,7 @@ from sim.costs.collectives.chain import Load, members
 from sim.costs.collectives.exchange import spread
 from sim.costs.collectives.point_to_point import exchange, send
 from sim.instructions import Pattern
-from sim.plan import Axis, Plan, groups
+from sim.plan import Axis, Plan, groups, has_two_models
 from sim.schedules import schedule_of
 from sim.schedules.action import back_and_forth, in_rounds
 from topologies.hardware import Cluster
@@ -68,7 +68,7 @@ def _different_groups(plan: Plan) -> dict[tuple[str, ...], list[tuple[int, ...]]
         if own:
             axes_of.setdefault(own[0], []).append(axis)
             found[own[0]] = own
-    if plan.schedule == "dualpipe":
+    if has_two_models(plan):
         mirrored = [ranks for p in range(plan.pp // 2) for ranks in _mirrored(plan, p)]
         axes_of.setdefault(mirrored[0], []).append("mirror")
         found[mirrored[0]] = mirrored

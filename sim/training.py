@@ -197,7 +197,7 @@ def summarize(
             "peak_memory_gib": [use.total / GIB for use in uses],
             "peak_reserved_gib": [use.reserved / GIB for use in uses],
             "fits": not _overfull(uses, cluster, plan),
-            "interval": interval(timeline, cluster),
+            "interval": interval(timeline, cluster, framework.step_spread),
             "parameters": origins(timeline, cluster),
             "sm_clock": clock,
             "mean_power_w_per_gpu": power,

@@ -17,7 +17,8 @@ from sim.training import TrainingReport, run_scenario
 from sim.uncertainty import ORIGINS
 from topologies.document import Infeasible, InputError
 
-_ALIKE = ("model", "gpu", "gpus", "global_batch", "seq_len", "precision")
+ALIKE = ("model", "gpu", "gpus", "global_batch", "seq_len", "precision")
+"""Columns of which rows share all where they are runs of one step, so that their plans may be compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +172,7 @@ def _result(row: Row, report: TrainingReport) -> Result:
     return Result(
         row=row["row"],
         campaign=row["campaign"],
-        alike=tuple(row[column] for column in _ALIKE),
+        alike=tuple(row[column] for column in ALIKE),
         measured_s=number(row, "step_time_s"),
         predicted_s=seconds,
         interval_s=(bounds["p10_s"], bounds["p90_s"]),

@@ -71,8 +71,7 @@ class Framework:
     scatter_add. fused_experts: in mxfp8 and nvfp4 a kernel multiplies all experts of a rank, activates and casts;
     'unbiased': those without biases. Else each expert has a product of its own.
     fused_optimizer: one kernel updates many parameters; else one pass over memory for each operation of it.
-    fp8_scaling: the scale of a tensor in fp8 comes of the magnitudes of earlier steps ('delayed'), or of a first look at
-    the tensor itself ('current').
+    fp8_scaling: the scale of a tensor in fp8 comes of earlier steps ('delayed'), or of a first look at it ('current').
     dropout: a model that is trained with dropout (`Transformer.dropout`) uses it here.
     vocab_multiple: the vocabulary is padded to a multiple of so many x tp.
 

@@ -37,7 +37,7 @@ def cast(context: Context, name: str, num_tokens: int, width: int, *, has_amax: 
 
     `has_amax`: the norm that made them has found the largest magnitude on its way, which fp8's scale needs [Transformer
     Engine, csrc/extensions/normalization.cpp, FUSED_NORM_AMAX_FP8] unless it is that of earlier steps: they are read
-    once. nvfp4 needs it too, beside the scales of its blocks [cpp_extensions, nvfp4 quantizer: amax, then scales of 16].
+    once. nvfp4 needs it too, beside the scales of its blocks [cpp_extensions, nvfp4 quantizer: scales of 16 after it].
     """
     precision, elements = context.precision, num_tokens * width
     if not FORMATS[precision].quantises:

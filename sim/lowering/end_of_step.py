@@ -12,7 +12,7 @@ from sim.layers.context import Context, streaming
 from sim.layers.head import matrix_parameters
 from sim.layers.stage import Stage, Weights
 from sim.lowering.weights import Sharding
-from sim.plan import Plan
+from sim.plan import Plan, has_two_models
 from topologies.hardware import Node
 
 DONE = "gradients done"
@@ -53,7 +53,7 @@ class EndOfStep:
 
     def _sum_over_models(self, weights: Weights) -> Block:
         """Where a pipeline holds two models (DualPipe), the ranks that have the same stages add up their gradients."""
-        if self.plan.schedule != "dualpipe":
+        if not has_two_models(self.plan):
             return ()
         share = self._share(weights)
         nbytes = self.context.framework.gradient_reduce_nbytes * share
@@ -81,7 +81,7 @@ class EndOfStep:
         )
 
     def _norm(self) -> Block:
-        """The gradients' norm is of the whole model: the squares of all pipeline ranks, which meet here, are added up."""
+        """The gradients' norm is of the whole model: all pipeline ranks meet here and add up their squares."""
         if self.plan.pp == 1:
             return ()
         return (Collective(name="gradient norm", axis="dp", group="pp", operation="all_reduce", nbytes=NORM_NBYTES),)

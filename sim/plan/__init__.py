@@ -13,6 +13,7 @@ from sim.plan.grid import group_of as group_of
 from sim.plan.grid import groups as groups
 from sim.plan.grid import rank as rank
 from sim.plan.grid import spans as spans
+from sim.plan.pipeline import has_two_models as has_two_models
 from sim.plan.pipeline import pipeline as pipeline
 from sim.plan.plan import Compression as Compression
 from sim.plan.plan import ContextKind as ContextKind

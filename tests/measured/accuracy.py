@@ -15,7 +15,7 @@ from statistics import fmean
 from sim import validation
 from sim.measured_runs import Row, read
 from sim.uncertainty import ORIGINS
-from sim.validation import Ledger, Result, summary
+from sim.validation import ALIKE, Ledger, Result, summary
 from tests.measured import pictures
 
 HERE = Path(__file__).parent
@@ -37,6 +37,36 @@ def ledger(table: Path) -> Ledger:
     """All rows of a table, played in several processes."""
     with ProcessPoolExecutor() as pool:
         return validation.ledger_of(pool.map(validation.play, rows(table).values(), chunksize=4))
+
+
+@functools.cache
+def written() -> tuple[Result, ...]:
+    """All rows as docs/accuracy.csv has them: what `make accuracy` found last."""
+    with (DOCS / "accuracy.csv").open(newline="", encoding="utf-8") as table:
+        return tuple(_read(line) for line in csv.DictReader(table))
+
+
+def _read(line: Mapping[str, str]) -> Result:
+    row = rows(RUNS)[line["row"]]
+    return Result(
+        row=line["row"],
+        campaign=line["campaign"],
+        alike=tuple(row[column] for column in ALIKE),
+        measured_s=float(line["measured_s"]),
+        predicted_s=float(line["predicted_s"]),
+        interval_s=(float(line["p10_s"]), float(line["p90_s"])),
+        measured_gib=None,
+        predicted_gib=0.0,
+        origins={origin: float(line[f"{origin}_share"]) for origin in ORIGINS},
+        otherwise=(),
+    )
+
+
+def sample(every: int) -> list[Row]:
+    """The first row of each campaign, and of all rows each so-manieth."""
+    listed = list(rows(RUNS).values())
+    firsts = {row["campaign"]: row for row in reversed(listed)}
+    return [row for place, row in enumerate(listed) if row is firsts[row["campaign"]] or place % every == 0]
 
 
 def by(pick: Pick, results: Iterable[Result]) -> dict[str, list[Result]]:

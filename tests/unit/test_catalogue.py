@@ -61,4 +61,5 @@ def test_the_data_of_a_model_are_its_shapes() -> None:
     assert record["active_parameters"] == models.active_parameters(model)
     assert record["moe"] == {
         "num_experts": 8, "top_k": 2, "ffn": 14336, "shared_ffn": 0, "num_dense_layers": 0, "every": 1,
+        "num_groups": 1, "top_groups": 1,
     }  # fmt: skip

@@ -75,10 +75,10 @@ def test_the_schema_of_a_scenario_knows_every_field_and_says_what_it_is(shardsim
     made = json.loads(shardsim("schema", "scenario").out)
     assert made["additionalProperties"] is False
     assert made["properties"]["model"]["examples"] == models.names()
-    assert {"kind", "model", "cluster", "gpus", "plan", "batch", "precision", "framework", "tokens", "price"} == set(
-        made["properties"]
-    )
-    sections = [made, *(made["$defs"][name] for name in ("PlanSection", "BatchSection", "ClusterSection"))]
+    what = {"kind", "model", "cluster", "gpus", "plan", "batch", "precision", "framework", "experts"}
+    assert set(made["properties"]) == what | {"tokens", "price", "jitter", "seed"}
+    names = ("PlanSection", "BatchSection", "ClusterSection")
+    sections = [made, *(made["$defs"][name] for name in names)]
     for section in sections:
         for name, field in section["properties"].items():
             assert "description" in field or "$ref" in str(field), name

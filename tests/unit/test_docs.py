@@ -102,6 +102,13 @@ def test_an_example_says_how_to_run_itself(example: str) -> None:
     assert f"shardsim train examples/{example}" in (ROOT / "examples" / example).read_text(encoding="utf-8")
 
 
+def test_the_scenario_of_its_page_fits(tmp_path: Path) -> None:
+    (text,) = blocks((ROOT / "docs/scenario.md").read_text(encoding="utf-8"), "yaml")
+    path = tmp_path / "scenario.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert run_scenario(scenario.load(path), detail="stage").fits
+
+
 def test_the_example_models_and_clusters_are_what_they_say() -> None:
     clusters = [topologies.load(path) for path in sorted((ROOT / "examples/clusters").iterdir())]
     assert [cluster.num_gpus for cluster in clusters] == [32, 128]

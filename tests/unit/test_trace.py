@@ -253,8 +253,23 @@ def test_no_time_is_lost(played: TrainingReport) -> None:
     timeline = played.timeline
     gaps = np.array([label.is_stall and label.name != "wait for pp" for label in timeline.labels])[timeline.label]
     seconds = (timeline.end - timeline.start)[~gaps].sum()
-    found = kernels(slices(timeline, played.plan))
+    found = [event for event in slices(timeline, played.plan) if event["cat"] != "gpu_user_annotation"]
     assert sum(event["dur"] for event in found) == pytest.approx(seconds * 1e6, abs=1e-3 * len(found))
+
+
+def test_what_the_host_does_is_shown_and_is_no_work_of_the_gpu(played: TrainingReport) -> None:
+    found = [event for event in slices(played.timeline, played.plan) if event["cat"] == "host"]
+    assert found
+    assert not kernels(found)
+    seconds = sum(parts["host"] for parts in breakdown_by_rank(played.timeline).values())
+    assert sum(event["dur"] for event in found) * 1e-6 == pytest.approx(seconds, abs=1e-9 * len(found))
+
+
+def test_copies_to_the_host_are_named_as_pytorch_names_them() -> None:
+    layout = plan(1, 2, offload="activations")
+    timeline = train(layout, topologies.load("dgx-h100", 8), small("gpt-1.7b"), detail="kernel")
+    found = [event for event in kernels(events(timeline, layout)) if event["cat"] == "gpu_memcpy"]
+    assert {event["name"].split()[1] for event in found} == {"DtoH", "HtoD"}
 
 
 def test_every_forward_and_backward_is_in_the_trace(played: TrainingReport) -> None:

@@ -25,7 +25,7 @@ gradient with fp32 sums (SimuMax, configs/system/b200_bf16_ceperm.json at e69180
 
 EXACT_SUMS: Final = 1 / 1.15
 """Rate of an fp8 gradient before Blackwell: partial sums go to fp32 registers on the way, which forward leaves out for
-1.1 to 1.2 times the speed (pytorch/ao, issue 2377; Transformer Engine, module/base.py: _2X_ACC_DGRAD, _2X_ACC_WGRAD)."""
+1.1 to 1.2 times the speed (pytorch/ao, issue 2377; Transformer Engine, base.py: _2X_ACC_DGRAD, _2X_ACC_WGRAD)."""
 
 _CACHED = 1 << 16
 
