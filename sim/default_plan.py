@@ -133,7 +133,7 @@ def _as_in_file(partial: PartialPlan, path: str) -> PartialPlan:
     Raises InputError for a file that is no schedule, and where something else was said.
     """
     schedule = exchange.load(Path(path))
-    pp, vpp = schedule.num_ranks, len(schedule.homes) // schedule.num_ranks
+    pp, vpp = schedule.num_ranks, schedule.model_stages // schedule.num_ranks
     for name, said, size in (("pp", partial.pp, pp), ("vpp", partial.vpp, vpp)):
         if said not in (None, size):
             raise InputError(f"{name}={said}, but the schedule in {path} has {name}={size}; use that, or leave it out")

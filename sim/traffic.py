@@ -15,18 +15,28 @@ from sim.costs.collectives.chain import Load, members
 from sim.costs.collectives.exchange import spread
 from sim.costs.collectives.point_to_point import exchange, send
 from sim.instructions import Pattern
-from sim.plan import Axis, Plan, groups, has_two_models
-from sim.schedules import schedule_of
-from sim.schedules.action import back_and_forth, in_rounds
+from sim.plan import Axis, Plan, groups, has_two_models, homes
 from topologies.hardware import Cluster
 from topologies.quantity import GIGA
 
-CHAINED: tuple[Axis, ...] = ("tp", "cp", "dp", "ep", "etp", "experts", "edp", "shard", "replica", "pp", "embedding")
+CHAINED: tuple[Axis, ...] = (
+    "tp",
+    "cp",
+    "dp",
+    "ep",
+    "etp",
+    "experts",
+    "edp",
+    "shard",
+    "replica",
+    "eshard",
+    "ereplica",
+    "pp",
+    "embedding",
+)
 """Axes on which groups meet in collectives."""
 BETWEEN: tuple[Pattern, ...] = ("inside", "pxn", "aligned")
 """Patterns of all-to-all, and of DeepEP's dispatch and combine."""
-BACK_AND_FORTH = ("zb-v", "v-half", "v-min", "dualpipe", "dualpipev")
-"""Schedules whose second chunk, or second model, comes back."""
 SIZES = (1.0, GIGA)
 """Bytes at which start-ups are compared: the smallest and the largest."""
 
@@ -125,16 +135,8 @@ def _messages(plan: Plan, cluster: Cluster) -> Iterator[Use]:
 
 def _pairs(plan: Plan) -> Sequence[tuple[int, int]]:
     """Sender and receiver: a stage's input comes from the rank of the stage before, its gradient goes back there."""
-    homes = _homes(plan)
-    ways = [way for pair in pairwise(homes) for way in (pair, pair[::-1])]
+    ways = [way for pair in pairwise(homes(plan)) for way in (pair, pair[::-1])]
     return [pair for pair in dict.fromkeys(ways) if pair[0] != pair[1]]
-
-
-def _homes(plan: Plan) -> tuple[int, ...]:
-    """The pipeline rank of each stage; of a schedule with a name they need not be read from its actions."""
-    if plan.schedule.endswith(".csv"):
-        return schedule_of(plan.schedule, plan.pp, plan.vpp, plan.num_microbatches, plan.group).homes
-    return back_and_forth(plan.pp) if plan.schedule in BACK_AND_FORTH else in_rounds(plan.pp, plan.vpp)
 
 
 def _gpus(plan: Plan, cluster: Cluster) -> Iterator[Use]:

@@ -32,6 +32,10 @@ from topologies.document import Infeasible, InputError
 from topologies.hardware import Cluster
 from topologies.quantity import GIB, TERA
 
+BESIDE = (
+    "Collectives of experts and sequences, and those of gradients, share NICs: only --detail kernel counts that fully "
+    "(layers are up to 6 % too fast)."
+)
 SHARED = "tp collectives and pipeline messages share wires here: only --detail kernel counts it fully."
 
 
@@ -313,6 +317,8 @@ def _notes(model: Transformer, cluster: Cluster, plan: Plan, step: TrainingStep,
         yield "Tokens are taken to be routed evenly to experts."
     if shares_wires(plan, cluster):
         yield SHARED
+    elif max(plan.ep, plan.cp) > 1 and plan.num_replicas > 1 and plan.num_gpus > cluster.node.num_gpus:
+        yield BESIDE
 
 
 def _gradients(plan: Plan, framework: Framework) -> str:

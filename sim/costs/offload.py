@@ -41,11 +41,6 @@ def optimizer_seconds(node: Node, num_parameters: float) -> float:
     return max(updated, copied) + copied / ADAM_TILES
 
 
-def gradient_seconds(gpu: Gpu, num_parameters: float) -> float:
-    """Seconds to copy 16-bit gradients down, beside the backward pass that makes them."""
-    return copy_seconds(gpu, ELEMENT * num_parameters)
-
-
 @lru_cache
 def _slot(name: str) -> Link:
     return topologies.link(name)

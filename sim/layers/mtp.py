@@ -5,10 +5,12 @@ to one width; then comes a layer of the last kind, and the head's product and lo
 embedding and head have already [DeepSeek-V3, arXiv 2412.19437, section 2.2; Megatron-Core, multi_token_prediction.py].
 """
 
+from dataclasses import replace
 from typing import Final
 
 from sim import layers
 from sim.costs import ELEMENT
+from sim.instructions import Record, Wait
 from sim.layers import embedding, head
 from sim.layers.context import (
     Context,
@@ -30,7 +32,7 @@ PROJECTION: Final = f"{PREDICTION} projection"
 def forward(context: Context) -> Pass:
     """One microbatch through all predictions, one after the other; `context.kind` is that of the last layer."""
     once = join(embedding.forward(context), _entrance_forward(context), layers.forward(context), head.forward(context))
-    return join(*[once] * context.model.mtp_layers)
+    return _for_each(context, once)
 
 
 def backward(context: Context) -> Pass:
@@ -44,7 +46,7 @@ def backward(context: Context) -> Pass:
         _entrance_backward(context),
         embedding.backward(context) if context.half != "input" else {},
     )
-    return join(*[once] * context.model.mtp_layers)
+    return _for_each(context, once)
 
 
 def saved_nbytes(context: Context) -> float:
@@ -111,3 +113,20 @@ def _entrance_backward(context: Context) -> Pass:
         run(context, f"{PREDICTION} gradient sum", "add", elements),
     )
     return join(compute_pass(gather), projection, compute_pass(norms))
+
+
+def _for_each(context: Context, once: Pass) -> Pass:
+    """The pass of all predictions, the flags of each told apart from those of the others."""
+    return join(*(_numbered(once, number) for number in range(context.model.mtp_layers)))
+
+
+def _numbered(work: Pass, number: int) -> Pass:
+    if number == 0:
+        return work
+    return {
+        stream: tuple(
+            replace(entry, flag=f"{entry.flag} {number}") if isinstance(entry, Record | Wait) else entry
+            for entry in block
+        )
+        for stream, block in work.items()
+    }

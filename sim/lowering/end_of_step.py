@@ -29,6 +29,7 @@ class EndOfStep:
     plan: Plan
     sharding: Sharding
     node: Node
+    num_models: int
 
     def block(self, own: Sequence[Stage], *, reduced: bool, gathers: bool) -> Block:
         """`own` are the rank's stages. `reduced`: gradients were summed behind the passes; `gathers`: new weights are
@@ -106,7 +107,7 @@ class EndOfStep:
         """Parameters that this rank's optimizer updates."""
         if not self.plan.zero:
             return float(sum(weights))
-        return weights.dense / self.plan.num_sharing + weights.experts / self.plan.expert_dp
+        return weights.dense / self.plan.num_sharing + weights.experts / self.plan.expert_sharing
 
     def _host(self) -> Block:
         """What the host does between two steps while no kernel runs."""

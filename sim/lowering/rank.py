@@ -14,7 +14,7 @@ from sim.layers import stage as stage_of_model
 from sim.layers.context import Context, Half, Pass, join
 from sim.layers.stage import Piece, Stage
 from sim.lowering.end_of_step import DONE, EndOfStep
-from sim.lowering.offload import copied_in, copied_out
+from sim.lowering.offload import OUT, copied_in, copied_out
 from sim.lowering.parts import Condense, Groups, Part, merged, paired, played
 from sim.lowering.weights import DP, Sharding, agreed_magnitudes
 from sim.plan import Plan
@@ -85,23 +85,24 @@ class RankLowering:
     def _part(self, piece: Piece) -> Part:
         return Part(name=piece.name, work=piece.work, weights=piece.weights, saved_nbytes=piece.saved_nbytes)
 
-    @property
+    @cached_property
     def sends_beside(self) -> bool:
-        """The schedules of GPipe and 1F1B, and a pipeline without one, go on once the message is gone."""
-        waits = self.plan.schedule in ("gpipe", "1f1b", "naive")
-        return self.context.framework.overlap_pipeline_sends and not waits
+        """Where a rank has one stage, and whole backward passes (GPipe, 1F1B), it goes on once the message is gone."""
+        halves = any(action.kind == "I" for action in self.schedule.rows[0])
+        several = len(self.schedule.homes) > self.schedule.num_ranks
+        return self.context.framework.overlap_pipeline_sends and (halves or several)
 
     @property
     def reduces_behind(self) -> bool:
         """Whether gradients are summed behind the passes."""
         overlaps = self.context.framework.overlap_grad_reduce or self.sharding.reduces_always
-        return self.plan.num_replicas > 1 and overlaps
+        return self.sharding.has_replicas and overlaps
 
     @property
     def gathers_ahead(self) -> bool:
         """Whether new weights are gathered ahead of the first passes, and so at the beginning of a step."""
         overlaps = self.context.framework.overlap_param_gather and self.plan.zero in (1, 2)
-        return self.plan.num_replicas > 1 and overlaps
+        return self.sharding.has_replicas and overlaps
 
     def _begin(self, rank: int) -> Iterator[tuple[Action | None, Pass]]:
         """New weights of all stages, in the order in which they are needed."""
@@ -112,7 +113,13 @@ class RankLowering:
 
     def _end(self, rank: int) -> Iterator[tuple[Action | None, Pass]]:
         own = [self.stages[stage] for stage in self.schedule.stages_of(rank // self.plan.stride)]
-        end = EndOfStep(context=self.context, plan=self.plan, sharding=self.sharding, node=self.node)
+        end = EndOfStep(
+            context=self.context,
+            plan=self.plan,
+            sharding=self.sharding,
+            node=self.node,
+            num_models=self.schedule.num_models,
+        )
         gathers = self.plan.zero in (1, 2) and not self.gathers_ahead
         if self.reduces_behind:
             yield None, {DP: (Record(DONE),)}
@@ -200,16 +207,18 @@ class RankLowering:
 
     def _pair(self, rank: int, action: Action, following: Action, one: Turn, other: Turn) -> tuple[Pass, ...]:
         """A forward, a backward beside it, and what the forward hands over."""
-        first, first_weights = self._tied(action.kind, action.stage, one)
-        second, second_weights = self._tied(following.kind, following.stage, other)
+        first, first_beside = self._tied(action.kind, action.stage, one)
+        second, second_beside = self._tied(following.kind, following.stage, other)
         before = tuple(entry for part in first for entry in part.before)
+        copies = {OUT: first_beside[OUT]} if OUT in first_beside else {}  # told by flags of the parts, within the pair
         work = self._played(following.kind, list(paired([part._replace(before=()) for part in first], second)))
         return (
-            join({COMPUTE: (*self._input(action.kind, action.stage), *before)}, first_weights),
+            {COMPUTE: (*self._input(action.kind, action.stage), *before)},
             join(
                 {COMPUTE: self._input(following.kind, following.stage)},
                 work,
-                second_weights,
+                copies,
+                second_beside,
                 self._hand_over(rank, following.kind, following.stage),
             ),
             join({COMPUTE: ()}, self._hand_over(rank, action.kind, action.stage)),

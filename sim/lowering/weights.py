@@ -17,11 +17,14 @@ from sim.instructions import Block, Collective, CollectiveOperation, Compute, Re
 from sim.layers.context import Context, streaming
 from sim.layers.stage import Weights
 from sim.lowering.parts import Part
-from sim.plan import Plan
+from sim.plan import Axis, Plan, spans
 from topologies.hardware import Gpu
 
-DP = "dp"
-"""The stream of a rank that gathers weights and reduces gradients."""
+DP: Final = "dp"
+"""The ranks over which gradients are summed, and the stream that gathers weights and reduces gradients."""
+
+EDP: Final = "edp"
+"""The ranks over which an expert's are."""
 
 MAGNITUDES_NBYTES: Final = 4 * 3 * 4
 """Of a layer: fp32, three tensors for each of four products."""
@@ -38,14 +41,19 @@ class Sharding:
     width: int
 
     @property
+    def has_replicas(self) -> bool:
+        """Whether any weights are on several ranks, or spread over them."""
+        return max(self.plan.num_replicas, self.plan.expert_dp) > 1
+
+    @property
     def by_layer(self) -> bool:
         """Whether each layer is gathered for each pass, and reduced behind each backward pass."""
-        return self.plan.zero == 3 and self.plan.num_replicas > 1
+        return self.plan.zero == 3 and self.has_replicas
 
     @property
     def reduces_always(self) -> bool:
         """Whether every backward pass reduces its gradients, and not the last alone."""
-        return self.plan.zero >= 2 and self.plan.num_replicas > 1
+        return self.plan.zero >= 2 and self.has_replicas
 
     def gathered(self, parts: Sequence[Part], direction: str) -> tuple[list[Part], Block]:
         """The parts of a pass that wait for their weights, and what the stream of weights does: with ZeRO 3 each part's
@@ -70,7 +78,7 @@ class Sharding:
 
     def _gathers_again(self, direction: str) -> bool:
         """Whether a backward pass gathers weights twice: for what it recomputes, and for the gradients."""
-        return self.framework.regather_recompute and self.plan.recompute == "full" and direction.startswith("B")
+        return self.framework.regather_recompute and self.plan.recompute == "full" and direction[0] in "BI"
 
     def reduced(self, parts: Sequence[Part], direction: str) -> tuple[list[Part], Block]:
         """The parts of a backward pass that hand their gradients over, bucket by bucket (with ZeRO 3: each part), and
@@ -78,8 +86,8 @@ class Sharding:
         made, stream = list(parts), []
         for number, (last, weights) in enumerate(self._buckets(parts)):
             ready = f"{direction} gradients {number} ready"
-            scale = self._scale(weights)
-            made[last] = made[last]._replace(after=(*made[last].after, *scale, Record(ready)))
+            kernels = (*self._scale(weights), *self._kernels(weights))
+            made[last] = made[last]._replace(after=(*made[last].after, *kernels, Record(ready)))
             stream.append((Wait(ready), *self.reduce(weights)))
         return made, tuple(entry for block in stream for entry in block)
 
@@ -99,50 +107,69 @@ class Sharding:
         nbytes = self.framework.weight_gather_nbytes
         return (
             *self._over(self._sharing, "weight gather", "all_gather", nbytes * weights.dense),
-            *self._over("edp", "expert weight gather", "all_gather", nbytes * weights.experts),
+            *self._over(self._expert_sharing, "expert weight gather", "all_gather", nbytes * weights.experts),
         )
 
     def reduce(self, weights: Weights) -> Block:
         """Gradients summed over the replicas: each rank keeps its share, or all where the optimizer is not shared."""
         nbytes, plan = self.framework.gradient_reduce_nbytes, self.plan
         if plan.compression != "none":
-            return (*self._compressed(DP, weights.dense), *self._compressed("edp", weights.experts))
+            return tuple(
+                Collective(name=step.name, axis="dp", group=group, operation=step.operation, nbytes=step.nbytes)
+                for group, step in self._compressed(weights)
+                if isinstance(step, OnWire)
+            )
         operation: CollectiveOperation = "reduce_scatter" if plan.zero else "all_reduce"
-        dense, experts = float(nbytes * weights.dense), float(nbytes * weights.experts)
-        across = dense / plan.num_sharing if plan.zero else 0.0
+        name, dense, experts = _SHORT[operation], float(nbytes * weights.dense), float(nbytes * weights.experts)
         return (
-            *self._over(self._sharing if plan.zero else DP, f"gradient {_SHORT[operation]}", operation, dense),
-            *(self._over("replica", "share sum", "all_reduce", across) if plan.shard else ()),
-            *self._over("edp", f"expert gradient {_SHORT[operation]}", operation, experts),
+            *self._over(self._sharing if plan.zero else DP, f"gradient {name}", operation, dense),
+            *self._across("replica", "share sum", dense / plan.num_sharing),
+            *self._over(self._expert_sharing if plan.zero else EDP, f"expert gradient {name}", operation, experts),
+            *self._across("ereplica", "expert share sum", experts / plan.expert_sharing),
         )
 
-    def _compressed(self, group: str, count: int) -> Block:
-        """The same of gradients made smaller on the wire, with the kernels that this takes."""
-        ranks = self.plan.expert_dp if group == "edp" else self.plan.num_replicas
-        if ranks == 1 or not count:
-            return ()
-        if self.plan.compression == "int8":
-            steps = int8(self.gpu, count, ranks, self.framework.gradient_nbytes, scattered=self.plan.zero > 0)
-        else:
-            steps = low_rank(self.gpu, count, self.width)
-        return tuple(self._step(group, step) for step in steps)
+    def _across(self, group: Axis, name: str, nbytes: float) -> Block:
+        """With HSDP, the sum of shares over those that hold the same ones."""
+        return self._over(group, name, "all_reduce", nbytes) if self.plan.zero and self.plan.shard else ()
 
-    def _step(self, group: str, step: Kernel | OnWire) -> Compute | Collective:
-        if isinstance(step, Kernel):
-            return streaming(self.gpu, step.name, step.seconds)
-        return Collective(name=step.name, axis="dp", group=group, operation=step.operation, nbytes=step.nbytes)
+    def _compressed(self, weights: Weights) -> Iterator[tuple[Axis, Kernel | OnWire]]:
+        """How gradients are summed that are made smaller on the wire: kernels and collectives, with their group."""
+        plan = self.plan
+        counts: dict[Axis, tuple[int, int]] = {
+            DP: (weights.dense, plan.num_replicas),
+            EDP: (weights.experts, plan.expert_dp),
+        }
+        for group, (count, ranks) in counts.items():
+            if ranks == 1 or not count:
+                continue
+            if plan.compression == "int8":
+                steps = int8(self.gpu, count, ranks, self.framework.gradient_nbytes, scattered=plan.zero > 0)
+            else:
+                steps = low_rank(self.gpu, count, self.width)
+            yield from ((group, step) for step in steps)
+
+    def _kernels(self, weights: Weights) -> Block:
+        """What it takes to make gradients smaller, and whole again: on the compute stream, where the HBM is used."""
+        if self.plan.compression == "none":
+            return ()
+        steps = (step for _, step in self._compressed(weights))
+        return tuple(streaming(self.gpu, step.name, step.seconds) for step in steps if isinstance(step, Kernel))
 
     def all_at_once(self, weights: Weights) -> Block:
-        """The same at the end of the step, exposed, with what scales the gradients before."""
-        return (*self._scale(weights), *self.reduce(weights))
+        """The same at the end of the step, exposed, with what scales and compresses the gradients before."""
+        return (*self._scale(weights), *self._kernels(weights), *self.reduce(weights))
 
     @property
-    def _sharing(self) -> str:
+    def _sharing(self) -> Axis:
         return "shard" if self.plan.shard else DP
 
-    def _over(self, group: str, name: str, operation: CollectiveOperation, nbytes: float) -> Block:
+    @property
+    def _expert_sharing(self) -> Axis:
+        return "eshard" if self.plan.shard else EDP
+
+    def _over(self, group: Axis, name: str, operation: CollectiveOperation, nbytes: float) -> Block:
         """A collective over a group of replicas; nothing where there is nothing to do."""
-        size = {"edp": self.plan.expert_dp, "shard": self.plan.num_sharing}.get(group, self.plan.num_replicas)
+        _, size = spans(self.plan)[group]
         if size == 1 or not nbytes:
             return ()
         pieces = self.framework.collectives_per_layer if self.by_layer else 1

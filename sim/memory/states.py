@@ -49,7 +49,7 @@ def parameters_of(context: Context, plan: Plan, own: Sequence[Stage]) -> Paramet
         experts=experts,
         products=sum(stage_of_model.parameters(context, stage) for stage in inner),
         dense_sharing=plan.num_sharing,
-        expert_sharing=max(1, plan.expert_dp * plan.num_sharing // plan.num_replicas),
+        expert_sharing=plan.expert_sharing,
     )
 
 

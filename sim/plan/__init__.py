@@ -14,6 +14,7 @@ from sim.plan.grid import groups as groups
 from sim.plan.grid import rank as rank
 from sim.plan.grid import spans as spans
 from sim.plan.pipeline import has_two_models as has_two_models
+from sim.plan.pipeline import homes as homes
 from sim.plan.pipeline import pipeline as pipeline
 from sim.plan.plan import Compression as Compression
 from sim.plan.plan import ContextKind as ContextKind
@@ -21,9 +22,9 @@ from sim.plan.plan import Offload as Offload
 from sim.plan.plan import Plan as Plan
 from sim.plan.plan import ScheduleName as ScheduleName
 from sim.plan.plan import Zero as Zero
-from sim.plan.plan import is_schedule_file as is_schedule_file
 from sim.plan.split import balanced_layers as balanced_layers
 from sim.plan.split import cost_balanced_layers as cost_balanced_layers
 from sim.plan.split import split_layers as split_layers
 from sim.plan.split import split_note as split_note
 from sim.plan.split import stage_layers as stage_layers
+from sim.schedules import is_schedule_file as is_schedule_file

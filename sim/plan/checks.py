@@ -48,6 +48,7 @@ def check(plan: Plan, model: Transformer, cluster: Cluster, seq_len: int) -> Non
         _context_problems(plan, model, seq_len),
         _expert_problems(plan, model),
         _sharding_problems(plan),
+        _compression_problems(plan),
         _chunk_problems(plan),
         _layer_problems(plan, model.num_layers),
         _recompute_problems(plan, model.num_layers),
@@ -185,6 +186,14 @@ def _expert_problems(plan: Plan, model: Transformer) -> Iterator[str]:
         yield f"{product} does not divide {ranks}; use ep x etp = {divisors(plan.stride)}"
     if plan.tp > 1 and not plan.sp and (plan.ep > 1 or plan.expert_tp != plan.tp):
         yield f"ep={plan.ep} with tp={plan.tp} needs sp, else all tp ranks would send the same tokens; use sp=true"
+
+
+def _compression_problems(plan: Plan) -> Iterator[str]:
+    said = f"compression={plan.compression}"
+    if plan.compression != "none" and plan.shard is not None:
+        yield f"{said} sums over all replicas at once, not in parts of shard={plan.shard}; take one of them out"
+    if plan.compression == "low-rank" and plan.zero == 3:
+        yield f"{said} needs whole gradients on every rank, and zero=3 has shares; use zero=0, 1 or 2, or int8"
 
 
 def _sharding_problems(plan: Plan) -> Iterator[str]:

@@ -5,11 +5,15 @@ parallelism deals the experts to the ranks of a pipeline rank anew: etp fastest,
 expert's own replicas (edp).
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from sim.plan.pipeline import homes
 from sim.plan.plan import Plan
 
-Axis = Literal["tp", "cp", "dp", "ep", "etp", "experts", "edp", "shard", "replica", "pp", "embedding"]
+Axis = Literal[
+    "tp", "cp", "dp", "ep", "etp", "experts", "edp", "shard", "replica", "eshard", "ereplica", "pp", "embedding"
+]
 
 
 def rank(plan: Plan, tp: int, dp: int, pp: int, cp: int = 0) -> int:
@@ -19,12 +23,15 @@ def rank(plan: Plan, tp: int, dp: int, pp: int, cp: int = 0) -> int:
 
 def groups(plan: Plan, axis: Axis) -> list[tuple[int, ...]]:
     """The ranks that communicate along an axis, each group in the axis' order; see `group_of`."""
+    if axis in ("pp", "embedding"):
+        stages = _pipeline_ranks(plan, axis)
+        return [_across(plan, place, stages) for place in range(plan.stride)] if stages else []
     found: list[tuple[int, ...]] = []
     known: set[int] = set()
     for member in range(plan.num_gpus):
-        group = () if member in known else group_of(plan, axis, member)
-        known.update(group)
-        found += [group] if group else []
+        if member not in known:
+            found.append(group_of(plan, axis, member))
+            known.update(found[-1])
     return found
 
 
@@ -32,15 +39,15 @@ def group_of(plan: Plan, axis: Axis, member: int) -> tuple[int, ...]:
     """The group along an axis that one rank is in, itself included.
 
     'dp': cp x dp ranks, over which gradients are summed; 'edp' the same of an expert's. 'shard': those of them that
-    share what `zero` divides, 'replica': those that hold the same part of it. 'embedding': the first and the last
-    pipeline rank, which add up the gradients of a tied embedding; none if pp is 1, and none for the ranks between.
+    share what `zero` divides, 'replica': those that hold the same part of it; 'eshard' and 'ereplica' the same of an
+    expert's. 'embedding': the pipeline ranks of the first stage and of the last, which add up the gradients of a tied
+    embedding; none where one rank has both, and none for all others.
     'experts': ep x etp ranks, which have all experts together.
     """
     p, place = divmod(member, plan.stride)
     if axis in ("pp", "embedding"):
-        ends = (0, plan.pp - 1) if plan.pp > 1 else ()
-        stages = ends if axis == "embedding" else range(plan.pp)
-        return tuple(place + plan.stride * other for other in stages) if p in stages else ()
+        stages = _pipeline_ranks(plan, axis)
+        return _across(plan, place, stages) if p in stages else ()
     first, step, count = _places(plan, axis, place)
     start = p * plan.stride + first
     return tuple(range(start, start + step * count, step))
@@ -62,7 +69,25 @@ def spans(plan: Plan) -> dict[Axis, tuple[int, int]]:
         "ep": (etp, plan.ep),
         "experts": (1, etp * plan.ep),
         "edp": (etp * plan.ep, plan.expert_dp),
+        "eshard": (etp * plan.ep, plan.expert_sharing),
+        "ereplica": (etp * plan.ep * plan.expert_sharing, plan.expert_dp // plan.expert_sharing),
     }
+
+
+def _pipeline_ranks(plan: Plan, axis: Axis) -> Sequence[int]:
+    """The pipeline ranks that meet: all, or those of a model's first stage and its last, where these are two.
+
+    Of two models the second ends where the first begins.
+    """
+    if axis == "pp":
+        return range(plan.pp)
+    first, *_, last = homes(plan) if plan.pp > 1 else (0, 0)
+    return sorted((first, last)) if first != last else ()
+
+
+def _across(plan: Plan, place: int, stages: Iterable[int]) -> tuple[int, ...]:
+    """The ranks at one place of these pipeline ranks."""
+    return tuple(place + plan.stride * stage for stage in stages)
 
 
 def _places(plan: Plan, axis: Axis, place: int) -> tuple[int, int, int]:

@@ -107,6 +107,11 @@ class Plan:
         return DEFAULT_MODULES if self.recompute_modules is None else self.recompute_modules
 
     @property
+    def expert_sharing(self) -> int:
+        """Of these, how many share what `zero` divides."""
+        return max(1, self.expert_dp * self.num_sharing // self.num_replicas)
+
+    @property
     def num_microbatches(self) -> int:
         """Microbatches that one pipeline runs in a step."""
         return self.global_batch // (self.micro_batch * self.dp)
@@ -115,8 +120,3 @@ class Plan:
     def num_stages(self) -> int:
         """Global stages: stage = chunk * pp + pipeline rank, where the schedule deals them in rounds."""
         return self.pp * self.vpp
-
-
-def is_schedule_file(name: str) -> bool:
-    """Whether a schedule is a CSV, by its path."""
-    return name.lower().endswith(".csv")

@@ -130,7 +130,7 @@ Modules = Annotated[list[RecomputeModule] | None, Field(min_length=1), BeforeVal
 Schedule = Annotated[
     Text,
     AfterValidator(_known_schedule),
-    WithJsonSchema({"anyOf": [{"enum": list(SCHEDULES)}, {"type": "string", "pattern": r"\.csv$"}]}),
+    WithJsonSchema({"anyOf": [{"enum": list(SCHEDULES)}, {"type": "string", "pattern": r"\.[cC][sS][vV]$"}]}),
 ]
 FrameworkReference = Annotated[Reference, AfterValidator(_known_framework)]
 ModelReference = Annotated[Reference, AfterValidator(_known_model)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from sim.schedules.action import Action, Deadlock, Grid, Kind, Schedule, picture
 from sim.schedules.controllable_memory import v_half, v_min
 from sim.schedules.dualpipe import dualpipe, dualpipev
-from sim.schedules.exchange import load
+from sim.schedules.exchange import is_schedule_file, load
 from sim.schedules.gpipe import gpipe, looped
 from sim.schedules.interleaved import interleaved
 from sim.schedules.naive import naive
@@ -15,7 +15,7 @@ from sim.schedules.one_f_one_b import one_f_one_b
 from sim.schedules.zero_bubble import zb_h1, zb_h2, zb_v
 from topologies.document import InputError
 
-__all__ = ["SCHEDULES", "Action", "Deadlock", "Grid", "Kind", "Schedule", "picture", "schedule_of"]
+__all__ = ["SCHEDULES", "Action", "Deadlock", "Grid", "Kind", "Schedule", "is_schedule_file", "picture", "schedule_of"]
 
 SCHEDULES: dict[str, Callable[[int, int, int], Schedule]] = {
     "gpipe": gpipe,
@@ -48,7 +48,7 @@ def schedule_of(
     interleaved warm up once more [Megatron-Core]. Raises InputError where it cannot be made of these numbers.
     """
     counts = num_ranks, num_chunks, num_microbatches
-    if name.endswith(".csv"):
+    if is_schedule_file(name):
         path = Path(name)
         return _from_file(path, *counts, path.stat().st_mtime_ns if path.is_file() else 0)
     return _from_name(name, *counts, group, overlap_ep)

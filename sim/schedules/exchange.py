@@ -22,6 +22,11 @@ _MAX_RANKS = 256  # deeper than any pipeline; bounds the grid of a hostile file 
 _PAIR = re.compile(r"\(([^;()]*);([^;()]*)\)OVERLAP_F_B")
 
 
+def is_schedule_file(name: str) -> bool:
+    """Whether a schedule is a CSV, by its path."""
+    return name.lower().endswith(".csv")
+
+
 def save(schedule: Schedule, path: Path) -> None:
     """Write the CSV, idle steps where the dry run idles (torch lines up its sends and receives by the step).
 

@@ -20,7 +20,7 @@ from sim.lowering import Condense, lower
 from sim.lowering.offload import IN, OUT, copied_in, copied_out
 from sim.lowering.parts import Part, interleaved, merged, played
 from sim.lowering.weights import Sharding, agreed_magnitudes
-from sim.plan import Plan
+from sim.plan import Plan, group_of
 from sim.program import COMPUTE, Program, Stream
 from sim.workload import Precision
 from tests.programs import plan, small
@@ -229,7 +229,25 @@ def test_what_a_layer_keeps_is_copied_out_behind_it() -> None:
 
 def test_gradients_in_int8_send_a_quarter_of_fp32_and_a_little_for_their_scales() -> None:
     """1 + 4/256 bytes a gradient once each way, in place of 4: reduce-scatter as an all-to-all."""
-    block = sharding(replace(plan(1, 1, 4, zero=1), compression="int8")).reduce(Weights(1_000_000, 0))
+    block = sharding(replace(plan(1, 1, 4, zero=1), compression="int8")).all_at_once(Weights(1_000_000, 0))
     sent = [one for one in block if isinstance(one, Collective)]
     assert [(one.operation, one.nbytes) for one in sent] == [("all_to_all", pytest.approx(1e6 * (1 + 4 / 256)))]
-    assert sum(isinstance(one, Compute) for one in block) == 2
+    assert [one.name for one in block if isinstance(one, Compute)][1:] == ["gradient quantise", "int8 gradient sum"]
+
+
+def test_with_hybrid_sharding_experts_share_among_fewer_too() -> None:
+    """16 replicas in groups of 4, EP 2: of an expert's 8 ranks 2 share, and 4 hold the same part."""
+    layout = replace(plan(1, 1, 16, zero=1), ep=2, shard=4)
+    scatter, across = sharding(layout).reduce(Weights(0, 80))
+    assert isinstance(scatter, Collective)
+    assert isinstance(across, Collective)
+    assert (layout.expert_sharing, scatter.group, across.group) == (2, "eshard", "ereplica")
+    assert across.nbytes == scatter.nbytes / 2
+    assert [len(group_of(layout, axis, 0)) for axis in ("edp", "eshard", "ereplica")] == [8, 2, 4]
+
+
+def test_experts_alone_may_be_sharded() -> None:
+    """TP 4 with whole experts on every rank: dense weights have one replica, experts four, and ZeRO 3 gathers them."""
+    own = sharding(replace(plan(4, 1, 1, zero=3), etp=1))
+    assert own.by_layer
+    assert [one.group for one in own.gather(Weights(10, 10)) if isinstance(one, Collective)] == ["edp"]

@@ -69,13 +69,17 @@ def plans(draw: st.DrawFn) -> Plan:
     return dataclasses.replace(PLAN, tp=tp, cp=cp, dp=dp, pp=pp, ep=ep, etp=etp, shard=shard)
 
 
-@given(plan=plans(), axis=st.sampled_from(["tp", "cp", "dp", "ep", "etp", "edp", "shard", "replica", "pp"]))
+@given(
+    plan=plans(),
+    axis=st.sampled_from(["tp", "cp", "dp", "ep", "etp", "edp", "shard", "replica", "eshard", "ereplica", "pp"]),
+)
 def test_the_groups_of_an_axis_part_the_ranks(plan: Plan, axis: Axis) -> None:
     """All equally large, and each the same for all of its members."""
     found = groups(plan, axis)
     assert sorted(chain(*found)) == list(range(plan.num_gpus))
     sizes = {"tp": plan.tp, "cp": plan.cp, "dp": plan.cp * plan.dp, "pp": plan.pp, "ep": plan.ep, "etp": plan.expert_tp}
     sizes |= {"edp": plan.expert_dp, "shard": plan.num_sharing, "replica": plan.num_replicas // plan.num_sharing}
+    sizes |= {"eshard": plan.expert_sharing, "ereplica": plan.expert_dp // plan.expert_sharing}
     assert {len(group) for group in found} == {sizes[axis]}
     assert all(group_of(plan, axis, member) == group for group in found for member in group)
     assert rank(plan, plan.tp - 1, plan.dp - 1, plan.pp - 1, plan.cp - 1) == plan.num_gpus - 1
@@ -214,6 +218,8 @@ def test_a_good_plan_passes() -> None:
         ({"ep": 2}, "ep=2 needs a model with experts, and llama3-70b has none; take it out"),
         ({"etp": 1}, "etp=1 needs a model with experts"),
         ({"shard": 3, "zero": 3}, "shard=3 does not divide cp x dp = 1 x 2 = 2; use 1, 2"),
+        ({"shard": 2, "zero": 1, "compression": "int8"}, "compression=int8 sums over all replicas at once"),
+        ({"zero": 3, "compression": "low-rank"}, "compression=low-rank needs whole gradients on every rank"),
         ({"shard": 2, "zero": 0}, "shard=2 says among how many ranks zero divides; use zero=1, 2 or 3"),
         ({"group": 8}, "group=8 is for schedule interleaved, not 1f1b; leave it out"),
         ({"layers": (40, 40)}, "layers are said of 2 stages, but pp x vpp = 4 x 1 = 4 stages; write one number for"),

@@ -50,8 +50,13 @@ def _start(cluster: Cluster, source: int, target: int, link: Link, nbytes: float
     inside = cluster.node_of(source) == cluster.node_of(target)
     if not inside or cluster.node_at(source).layout == "pcie":
         return link.fit["launch_latency"] + link.latency, float("inf")
+    return _nvlink_start(link, nbytes, version_code(cluster))
+
+
+@lru_cache(maxsize=512)
+def _nvlink_start(link: Link, nbytes: float, version: float) -> tuple[float, float]:
     values = fit_of(link, NODE_LAW).values
-    total, moving = node_seconds(link, values, 2.0, 2 * nbytes, version_code(cluster))
+    total, moving = node_seconds(link, values, 2.0, 2 * nbytes, version)
     return float(total - moving), values["port_rate"] * link.bandwidth
 
 
