@@ -153,12 +153,24 @@ def _given(partial: PartialPlan, model: Transformer, num_gpus: int) -> _Degrees:
     Raises InputError where they do not multiply to the GPUs.
     """
     tp, cp, pp = _one(partial.tp), _one(partial.cp), _one(partial.pp)
-    vpp = 2 if partial.vpp is None and partial.schedule in TWO_CHUNKS else _one(partial.vpp)
+    vpp = _chunks(partial)
     if min(tp, cp, pp, vpp, _one(partial.dp)) < 1:
         raise InputError(f"tp={tp}, cp={cp}, pp={pp}, vpp={vpp}, dp={_one(partial.dp)}: use 1 or more of each")
     for problem in tensor_problems(tp, model, _expert_tp(partial)):
         raise InputError(problem)
     return _Degrees(tp=tp, cp=cp, pp=pp, vpp=vpp, dp=_fill_gpus(tp, cp, pp, partial.dp, num_gpus))
+
+
+def said_stages(partial: PartialPlan) -> tuple[int, int] | None:
+    """pp and vpp where they are said, or follow from what is."""
+    needs_vpp = partial.schedule in SEVERAL_CHUNKS or is_schedule_file(partial.schedule or "")
+    if partial.pp is None or (partial.vpp is None and needs_vpp):
+        return None
+    return partial.pp, _chunks(partial)
+
+
+def _chunks(partial: PartialPlan) -> int:
+    return 2 if partial.vpp is None and partial.schedule in TWO_CHUNKS else _one(partial.vpp)
 
 
 def _expert_tp(partial: PartialPlan) -> int | None:

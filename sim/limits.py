@@ -27,6 +27,10 @@ OPERATIONS_PER_RING_STEP = 14
 """Of a layer, forward and backward: attention on a piece of the sequence, its exchange, their flags, a correction."""
 OPERATIONS_PER_GATHER = 16
 """Of a layer, forward and backward: weights gathered and gradients reduced in each microbatch, with their flags."""
+OPERATIONS_PER_REDUCTION = 6
+"""Of a layer: gradients reduced in each microbatch, with the flags and the kernel of a bucket."""
+OPERATIONS_PER_COPY = 10
+"""Of a layer: what it keeps copied to the host and back, with the flags, between which it is played by itself."""
 SPLIT = ("zb-h1", "zb-h2", "zb-v", "v-half", "v-min")
 """Schedules whose backward pass comes in two halves."""
 COARSER: dict[Detail, str] = {"kernel": "--detail layer, or ", "layer": "--detail stage, or ", "stage": ""}
@@ -106,11 +110,19 @@ def _operations_per_microbatch(plan: Plan, model: Transformer, num_ranks: int, d
 
 
 def _operations_per_layer(plan: Plan, detail: Detail) -> int:
-    weights = OPERATIONS_PER_GATHER if plan.zero == 3 else 0
+    beside = _operations_beside(plan)
     if detail != "kernel":
-        return weights + (_passes(plan) if detail == "layer" else 0)
+        return beside + (_passes(plan) if detail == "layer" else 0)
     ring = OPERATIONS_PER_RING_STEP * plan.cp if plan.cp_kind == "ring" and plan.cp > 1 else 0
-    return weights + KERNELS_PER_LAYER + ring
+    return beside + KERNELS_PER_LAYER + ring
+
+
+def _operations_beside(plan: Plan) -> int:
+    """What other streams do for a layer of each microbatch, at any detail."""
+    copies = OPERATIONS_PER_COPY if plan.offload in ("activations", "all") else 0
+    if plan.zero < 2 or plan.num_replicas == 1:
+        return copies
+    return copies + (OPERATIONS_PER_GATHER if plan.zero == 3 else OPERATIONS_PER_REDUCTION)
 
 
 def _passes(plan: Plan) -> int:

@@ -120,7 +120,12 @@ def has_user_buffers(plan: Plan, cluster: Cluster) -> bool:
 def is_exchanged(plan: Plan, axes: Sequence[str]) -> bool:
     """Whether groups of these axes send from each to each: tokens to experts, heads for tokens, int8 gradients."""
     compressed = plan.compression == "int8" and bool({"dp", "edp", "shard", "replica"} & {*axes})
-    return bool({"ep", "experts"} & {*axes}) or ("cp" in axes and plan.cp_kind == "all-to-all") or compressed
+    has_spread = plan.ep > 1 or plan.expert_tp != plan.tp
+    return (
+        (has_spread and bool({"ep", "experts"} & {*axes}))
+        or ("cp" in axes and plan.cp_kind == "all-to-all")
+        or compressed
+    )
 
 
 def _messages(plan: Plan, cluster: Cluster) -> Iterator[Use]:

@@ -1,12 +1,14 @@
 """`shardsim compare`: two scenarios, and why one step takes longer than the other."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from sim.commands import completion, console
-from topologies.document import Document, InputError, Value
+from topologies.document import Document, Infeasible, InputError, Value
 
 if TYPE_CHECKING:
     from sim.comparison import Comparison
@@ -57,19 +59,32 @@ def _compared(
         from sim import comparison
         from sim.training import resolve, run_scenario
 
-        scenarios = [resolve(_scenario(a, [])), resolve(_scenario(b, sets))]
+        scenarios = []
+        for side, path, changes in (("A", a, []), ("B", b, sets)):
+            with _told_of(side):
+                scenarios.append(resolve(_scenario(path, changes)))
         if out is not None:
             _make(out)
         reports = []
-        for letter, scenario in zip("AB", scenarios, strict=True):
-            tell(f"playing a step of {letter}")
-            reports.append(run_scenario(scenario, detail=detail))
+        for side, scenario in zip("AB", scenarios, strict=True):
+            tell(f"playing a step of {side}")
+            with _told_of(side):
+                reports.append(run_scenario(scenario, detail=detail))
         tell("comparing them")
         found = comparison.compare(scenarios[0], scenarios[1], reports[0], reports[1])
         names = [] if out is None else [path.name for path in _write(found, out)]
     if names and not quiet:
         console.note(f"wrote {', '.join(names)} to {out}")
     return found
+
+
+@contextmanager
+def _told_of(side: str) -> Iterator[None]:
+    """Errors within it say which of the two they are about."""
+    try:
+        yield
+    except (InputError, Infeasible) as error:
+        raise type(error)(f"{side}: {error}") from None
 
 
 def _scenario(path: Path, sets: list[str]) -> "Scenario":
@@ -82,6 +97,9 @@ def _scenario(path: Path, sets: list[str]) -> "Scenario":
         return scenario.load(folder / WRITTEN, {}, sets)
     if path.is_dir():
         raise InputError(f"{path}: no {WRITTEN} in this folder; `shardsim train ... --out {path}` writes one")
+    if not path.exists():
+        fix = "write two scenario files, or folders that `shardsim train ... --out FOLDER` wrote"
+        raise InputError(f"{path}: there is no such file; {fix}")
     if path.suffix.lower() == ".json" and (said := _in_result(path)) is not None:
         return scenario.of(overridden(Document(name=path.name, data=said, lines={}), {}, sets))
     return scenario.load(path, {}, sets)

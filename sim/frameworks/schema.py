@@ -8,6 +8,7 @@ Value = TypeVar("Value")
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=0.2)]
 Ratio = Annotated[float, Field(gt=0, le=10)]
 
 
@@ -75,7 +76,7 @@ class FrameworkFile(BaseModel):
     host_seconds: Fact[Amount]
     data_seconds: Fact[Amount]
     moe_sync_seconds: Fact[Amount]
-    gpu_spread: Fact[Amount]
+    gpu_spread: Fact[Share]
     step_spread: Fact[Amount]
     dummy_gradients: Fact[bool]
     allocator_reserve: Fact[Amount]

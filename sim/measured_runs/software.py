@@ -46,6 +46,9 @@ def _said(row: Row, software: frameworks.Framework) -> Iterator[tuple[str, Value
         told = flag(row, column)
         if told is not None:
             yield column, told
+    if flag(row, "fused_cross_entropy") and not software.fused_cross_entropy:
+        # Transformer Engine's kernel, on logits in 16 bits: so the peaks of SimuMax's runs (cross_entropy_fusion) say.
+        yield "logits_nbytes", 2
     if cell(row, "attention_kernel"):
         yield "attention", cell(row, "attention_kernel")
     yield from _gradient(row, software)

@@ -7,6 +7,7 @@ from sim.models.flops import Recompute as Recompute
 from sim.models.flops import RecomputeModule as RecomputeModule
 from sim.plan.checks import check as check
 from sim.plan.checks import divisors as divisors
+from sim.plan.checks import layer_problems as layer_problems
 from sim.plan.checks import tensor_problems as tensor_problems
 from sim.plan.grid import Axis as Axis
 from sim.plan.grid import group_of as group_of

@@ -5,7 +5,7 @@ Each check tells a plan that cannot be by the numbers which do not go together, 
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 
 from sim.models import Transformer
@@ -50,7 +50,7 @@ def check(plan: Plan, model: Transformer, cluster: Cluster, seq_len: int) -> Non
         _sharding_problems(plan),
         _compression_problems(plan),
         _chunk_problems(plan),
-        _layer_problems(plan, model.num_layers),
+        layer_problems(plan.layers, plan.pp, plan.vpp, model.num_layers) if plan.layers is not None else (),
         _recompute_problems(plan, model.num_layers),
         _module_problems(plan, model),
         _batch_problems(plan),
@@ -218,12 +218,10 @@ def _chunk_problems(plan: Plan) -> Iterator[str]:
         yield f"schedule={name} needs vpp > 1; {fix}, or schedule=1f1b"
 
 
-def _layer_problems(plan: Plan, num_layers: int) -> Iterator[str]:
-    layers = plan.layers
-    if layers is None:
-        return
-    stages = f"pp x vpp = {plan.pp} x {plan.vpp} = {plan.num_stages} stages"
-    if len(layers) != plan.num_stages:
+def layer_problems(layers: Sequence[int], pp: int, vpp: int, num_layers: int) -> Iterator[str]:
+    """What is wrong with the layers of each stage, where they are said."""
+    stages = f"pp x vpp = {pp} x {vpp} = {pp * vpp} stages"
+    if len(layers) != pp * vpp:
         yield f"layers are said of {len(layers)} stages, but {stages}; write one number for each"
     elif min(layers) < 0 or sum(layers) != num_layers:
         yield f"layers={_listed(list(layers))} sum to {sum(layers)}; write numbers from 0 that sum to {num_layers}"

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sim import frameworks, models
-from sim.default_plan import PartialPlan, without_defaults
+from sim.default_plan import PartialPlan, said_stages, without_defaults
 from sim.models import Transformer
-from sim.plan import Plan, is_schedule_file
+from sim.plan import Plan, is_schedule_file, layer_problems
 from sim.scenario import experts
 from sim.scenario.fields import Reference, framework_of
 from sim.scenario.overrides import overridden
@@ -57,11 +57,13 @@ def of(document: Document) -> Scenario:
         cluster = file.cluster.with_gpus(num_gpus)
     except InputError as error:
         raise InputError(f"{document.name}: {error}") from None
+    plan = file.partial_plan()
+    _check_layers(document, plan, model)
     return Scenario(
         model=model,
         cluster=cluster,
         num_gpus=num_gpus,
-        plan=file.partial_plan(),
+        plan=plan,
         step=TrainingStep(
             seq_len=file.batch.seq_len or model.max_seq_len,
             precision=file.precision,
@@ -75,6 +77,14 @@ def of(document: Document) -> Scenario:
         jitter=file.jitter,
         seed=file.seed if file.jitter else 0,
     )
+
+
+def _check_layers(document: Document, plan: PartialPlan, model: Transformer) -> None:
+    """The layers of each stage, as far as the document alone says how many stages there are."""
+    if isinstance(plan.layers, tuple):
+        pp, vpp = said_stages(plan) or (len(plan.layers), 1)
+        for problem in layer_problems(plan.layers, pp, vpp, model.num_layers):
+            raise error_at(document, ("plan", "layers"), problem)
 
 
 def _expert_load(document: Document, file: ScenarioFile, model: Transformer) -> ExpertLoad:

@@ -125,7 +125,10 @@ def _price(value: object) -> object:
 
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Length = Annotated[int, Field(ge=1, le=100_000_000)]
-Layers = Annotated[list[Annotated[int, Field(ge=0)]] | Literal["balanced"] | None, BeforeValidator(_layers)]
+Layers = Annotated[
+    Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | Literal["balanced"] | None,
+    BeforeValidator(_layers),
+]
 Modules = Annotated[list[RecomputeModule] | None, Field(min_length=1), BeforeValidator(_modules)]
 Schedule = Annotated[
     Text,

@@ -1,5 +1,6 @@
 """Flags and `--set a.b=c` over what a scenario file says. Both win over the file; with one another they must agree."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -56,7 +57,8 @@ class _Change(NamedTuple):
 def overridden(document: Document, flags: Mapping[str, Value], sets: Sequence[str]) -> Document:
     """The document with other values in some fields; those no longer stand on a line of the file.
 
-    Raises InputError for a text that is no FIELD=VALUE, and for two that set one field to different values.
+    Raises InputError for a text that is no FIELD=VALUE, a number that is not finite, and for two that set one
+    field to different values.
     """
     changes = [_flag(flag, value) for flag, value in flags.items() if value is not None]
     changes += [_set(text) for text in sets]
@@ -74,6 +76,8 @@ def overridden(document: Document, flags: Mapping[str, Value], sets: Sequence[st
 def _flag(flag: str, value: Value) -> _Change:
     name = flag.replace("_", "-")
     said = shorten(value) if flag in _ARGUMENTS else f"--{name} {value}"
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{said} is not a finite number; leave it out, or write one")
     if isinstance(value, bool):
         said = f"--{'' if value else 'no-'}{name}"
     return _Change(tuple(FLAGS[flag].split(".")), value, said)

@@ -133,6 +133,20 @@ def test_a_schedule_of_a_file_is_played_as_the_one_of_that_name(
     assert breakdown(read) == breakdown(named)
 
 
+def test_a_tied_model_takes_as_long_wherever_a_file_puts_its_stages(tmp_path: Path) -> None:
+    """In a node all GPUs are equally near, so the ends of the model may lie on any ranks."""
+    layout, path = plan(1, 4, 2, num_microbatches=8), tmp_path / "orders.csv"
+    save(pipeline(layout), path)
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join(rows[stage] for stage in (1, 0, 3, 2)))
+    tied = replace(small(DENSE, 8), tied_embedding=True)
+    usual, moved = (
+        train(one, cluster_for(layout), tied, framework=ALIKE).duration
+        for one in (layout, replace(layout, schedule=str(path)))
+    )
+    assert moved == pytest.approx(usual, rel=1e-9)
+
+
 @pytest.mark.parametrize("name", ["a ring", "experts", "weights sharded", "back and forth"])
 def test_a_slow_gpu_slows_and_no_jitter_is_none(name: str) -> None:
     """A fifth slower in one place: a step waits for it, but for no longer than all of them would take."""

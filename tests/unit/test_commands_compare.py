@@ -62,9 +62,10 @@ def test_a_step_that_does_not_fit_is_compared_all_the_same(shardsim: Shardsim, f
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("run.yaml missing.yaml", "missing.yaml"),
-        ("run.yaml empty", "empty: no scenario.yaml in this folder; `shardsim train ... --out empty` writes one"),
-        ("run.yaml run.yaml --set plan.tp=3", "tp=3 does not divide"),
+        ("run.yaml missing.yaml", "B: missing.yaml: there is no such file; write two scenario files, or folders that"),
+        ("llama3-8b dgx-h100", "A: llama3-8b: there is no such file; write two scenario files"),
+        ("run.yaml empty", "B: empty: no scenario.yaml in this folder; `shardsim train ... --out empty` writes one"),
+        ("run.yaml run.yaml --set plan.tp=3", "B: tp=3 does not divide"),
         ("run.yaml run.yaml --format xml", "--format 'xml' is not known"),
         ("run.yaml run.yaml --detail fine", "--detail 'fine' is not known"),
         ("run.yaml", "Missing argument"),

@@ -129,6 +129,13 @@ def test_dualpipe_has_a_batch_for_both_ends() -> None:
     assert plan.num_microbatches == 16
 
 
+def test_dualpipe_in_a_file_has_one_chunk_of_each_model(tmp_path: Path) -> None:
+    file = tmp_path / "DualPipe.CSV"
+    exchange.save(schedule_of("dualpipe", 4, 1, 8), file)
+    (plan,) = options(PartialPlan(tp=8, schedule=str(file), recompute="none"), LLAMA, CLUSTER, 64, 8192)
+    assert (plan.pp, plan.vpp, plan.num_microbatches) == (4, 1, 8)
+
+
 def test_a_schedule_in_a_file_says_ranks_chunks_and_microbatches(tmp_path: Path) -> None:
     file = tmp_path / "own.csv"
     exchange.save(schedule_of("interleaved", 4, 5, 8), file)

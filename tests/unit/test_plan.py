@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain, combinations_with_replacement, pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,12 +21,14 @@ from sim.plan import (
     cost_balanced_layers,
     group_of,
     groups,
+    pipeline,
     rank,
     split_layers,
     split_note,
     stage_layers,
     tensor_problems,
 )
+from sim.schedules.exchange import save
 from topologies.document import InputError
 
 PLAN = Plan(
@@ -54,6 +57,21 @@ def test_ranks_count_tp_first_then_dp_then_pp() -> None:
 
 def test_without_a_pipeline_no_ranks_share_an_embedding() -> None:
     assert groups(dataclasses.replace(PLAN, pp=1), "embedding") == []
+
+
+@pytest.mark.parametrize(("name", "vpp"), [("zb-v", 2), ("v-half", 2), ("dualpipev", 2), ("dualpipe", 1)])
+def test_where_the_last_stage_comes_back_to_the_first_rank_no_two_share_an_embedding(name: str, vpp: int) -> None:
+    assert groups(dataclasses.replace(PLAN, schedule=name, vpp=vpp), "embedding") == []
+
+
+def test_of_a_schedule_in_a_file_the_ranks_of_the_first_and_the_last_stage_share_an_embedding(tmp_path: Path) -> None:
+    """Stages 1, 0, 2, 3 on pipeline ranks 0, 1, 2, 3 of four ranks each: the ends are on the second and the fourth."""
+    plan = dataclasses.replace(PLAN, schedule=str(tmp_path / "own.csv"))
+    save(pipeline(PLAN), tmp_path / "own.csv")
+    rows = (tmp_path / "own.csv").read_text().splitlines()
+    (tmp_path / "own.csv").write_text("\n".join(rows[stage] for stage in (1, 0, 2, 3)))
+    assert groups(plan, "embedding") == [(4, 12), (5, 13), (6, 14), (7, 15)]
+    assert [group_of(plan, "embedding", member) for member in (0, 6, 9, 14)] == [(), (6, 14), (), (6, 14)]
 
 
 DEGREE = st.integers(1, 4)

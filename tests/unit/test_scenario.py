@@ -233,6 +233,7 @@ def test_saying_a_default_says_nothing() -> None:
 
 
 def test_layers_are_numbers_between_commas_or_a_list(path: Path) -> None:
+    rewritten(path, "vpp: 5, schedule: interleaved, ", "")
     for layers in ("19,21,21,19", " 19, 21,21,19"):
         assert scenario.load(path, {"layers": layers}).plan.layers == (19, 21, 21, 19)
     assert scenario.load(path, sets=["plan.layers=[19, 21, 21, 19]"]).plan.layers == (19, 21, 21, 19)
@@ -454,6 +455,16 @@ def test_a_scenario_is_told_in_the_names_of_a_file() -> None:
         ("megatron-core", "fsdq", "step.yaml:8: framework: .*'fsdq' is not known"),
         ("megatron-core", "{name: nemo, overlap: true}", "step.yaml:8: framework: there is no 'overlap'"),
         ("megatron-core", "{name: nemo, overlap_tp: 3}", "step.yaml:8: framework: overlap_tp: must be true or false"),
+        (
+            "plan: {tp: 8, pp: 4, vpp: 5, schedule: interleaved,",
+            "plan: {tp: 8, pp: 4, layers: [20, 20, 20, 21],",
+            "step.yaml:5: plan.layers: layers=20, 20, 20, 21 sum to 81; write numbers from 0 that sum to 80",
+        ),
+        (
+            "plan: {tp: 8, pp: 4, vpp: 5, schedule: interleaved,",
+            "plan: {tp: 8, pp: 4, schedule: zb-v, layers: [20, 20, 20, 20],",
+            "step.yaml:5: plan.layers: layers are said of 4 stages, but pp x vpp = 4 x 2 = 8 stages",
+        ),
         ("gpus: 64\n", "", "step.yaml: gpus: how many GPUs of dgx-h100 is not said"),
         ("gpus: 64", "gpus: 9000000", "step.yaml: gpus=9000000: dgx-h100 has"),
         ("batch: {", "batch: [{", "step.yaml:"),

@@ -97,6 +97,8 @@ def test_a_file_is_a_schedule_by_its_path_and_must_be_of_the_plans_size(tmp_path
             schedule_of(str(path), *counts)
     save(SCHEDULES["dualpipe"](4, 1, 8), path)
     assert schedule_of(str(path), 4, 1, 8).num_models == 2
+    path = path.rename(tmp_path / "ORDERS.CSV")
+    assert schedule_of(str(path), 4, 1, 8).num_models == 2
     with pytest.raises(InputError, match="no such file"):
         schedule_of(str(tmp_path / "none.csv"), 4, 1, 8)
 

@@ -20,6 +20,8 @@ DEEPSEEK = PartialPlan(tp=1, pp=16, ep=64, schedule="dualpipe", recompute="full"
 LLAMA = PartialPlan(tp=8, cp=16, pp=16, zero=3, recompute="none", global_batch=128)
 JITTERED = PartialPlan(tp=8, pp=16, recompute="full", global_batch=4096)
 LONG_RING = PartialPlan(tp=8, cp=256, pp=2, recompute="full", global_batch=1024)
+COPIED = PartialPlan(dp=256, recompute="none", offload="activations", global_batch=256 * 16)
+REDUCED = PartialPlan(dp=256, recompute="none", zero=2, global_batch=256 * 32)
 LONG = PartialPlan(tp=1, pp=64, recompute="full", schedule="zb-h1", global_batch=8192)
 
 
@@ -44,6 +46,8 @@ def test_the_largest_runs_there_are_pass(
         (LONG_RING, 4096, 131_072, "kernel", 0.0, "million operations are too many .* use --detail layer"),
         (JITTERED, 16_384, 8192, "kernel", 0.02, "million operations are too many .* use --detail layer"),
         (PartialPlan(tp=1, pp=2, recompute="full"), 32_768, 8192, "stage", 0.02, "unequal ranks .* or no jitter"),
+        (COPIED, 256, 8192, "stage", 0.02, "million operations are too many .* stage detail; use --global-batch 768 "),
+        (REDUCED, 256, 8192, "stage", 0.02, "million operations are too many .* stage detail"),
         (LONG, 64, 8192, "stage", 0.0, r"8,192 microbatches .* use --global-batch 5184 or less"),
     ],
 )
