@@ -1,7 +1,8 @@
 """How a slice of time looks, everywhere: a letter and a colour, so that no reader depends on the colour alone.
 
-The colours are those of Okabe & Ito (2008) and, for the two axes that come last, Tol's "muted" (2021): told apart under
-every common form of colour blindness. Pipeline ranks, which may be many, go from light to dark.
+The colours are those of Okabe & Ito (2008) and, for the two axes that come last, Tol's "muted" (2021), its indigo
+lightened so that it stands out on a dark page: told apart under every common form of colour blindness. Pipeline ranks,
+which may be many, go from light to dark.
 """
 
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ class Kind:
 
 WHITE, BLACK = "#ffffff", "#000000"
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#e69f00", "#009e73", "#cc79a7"
-SKY, YELLOW, VERMILLION, GREY, PALE = "#56b4e9", "#f0e442", "#d55e00", "#999999", "#d4d4d4"
-WINE, INDIGO = "#882255", "#332288"
+SKY, YELLOW, VERMILLION, GREY, PALE = "#56b4e9", "#f0e442", "#d55e00", "#777777", "#d4d4d4"
+WINE, INDIGO = "#882255", "#4f3cc0"
 DEPTHS = ((237, 248, 177), (65, 182, 196), (37, 52, 148))
 """Red, green and blue of the first, the middle and the last pipeline rank: YlGnBu of ColorBrewer."""
 
