@@ -50,8 +50,8 @@ NO_LOAD = Load()
 class Compute:
     """A kernel, or a block played before and put in one piece (then `parts` says where its seconds went).
 
-    `duration` is in seconds, of a kernel that has the GPU to itself; `host_seconds` are the host's beyond a launch, which
-    no CUDA graph takes off (a kernel for each expert). `parts` maps a key of the breakdown (compute,
+    `duration` is in seconds, of a kernel that has the GPU to itself; `host_seconds` are the host's beyond a launch,
+    which no CUDA graph takes off (a kernel for each expert). `parts` maps a key of the breakdown (compute,
     exposed_tp, ...) to seconds and sums to it. `load` says what slows it beside communication, and what power it draws,
     `basis` what its time rests on.
     """
@@ -67,9 +67,9 @@ class Compute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """What each GPU sends to experts: so many tokens of `hidden` values, each to `topk` of `num_experts` experts, on the
-    way there in fp8 with its scales or in bf16 as on the way back. A token goes to `top_groups` of `num_groups` groups
-    of experts."""
+    """What each GPU sends to experts: so many tokens of `hidden` values, each to `topk` of `num_experts` experts, on
+    the way there in fp8 with its scales or in bf16 as on the way back. A token goes to `top_groups` of `num_groups`
+    groups of experts."""
 
     num_tokens: float
     hidden: int
@@ -123,8 +123,9 @@ Block = tuple[Instruction, ...]
 
 
 Pattern = float | Literal["message", "exchange", "inside", "pxn", "direct", "aligned"]
-"""How bytes of a group lie on the wires: a chain of which so many leave each node; one message, or one of each member
-to the next; from each to each inside nodes, or between them in one of three ways (sim/costs/collectives/exchange.py)."""
+"""How bytes of a group lie on the wires: a chain of which so many leave each node; one message, or one of each
+member to the next; from each to each inside nodes, or between them in one of three ways: see
+sim/costs/collectives/exchange.py."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

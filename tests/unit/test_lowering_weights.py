@@ -212,7 +212,7 @@ def test_a_stream_does_what_it_is_asked_for_in_that_order() -> None:
 
 
 def test_activations_come_back_as_the_layer_behind_begins_its_backward_pass() -> None:
-    """Of two layers backwards, the first is waited for at once; the second is asked for with it, and comes meanwhile."""
+    """Of two layers backwards, the first is waited for at once; the second is asked for with it and comes meanwhile."""
     kept = [part._replace(saved_nbytes=1e6) for part in parts(0, 0)]
     made, work = copied_in(GPU, kept, "B0")
     asked = [flag for flag in told(played(made)[COMPUTE]) if flag.startswith("Record")]
