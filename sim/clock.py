@@ -47,6 +47,12 @@ def mean_clock(context: Context, plan: Plan, cluster: Cluster) -> float:
     return sum(kind.num_gpus * kind.clock for kind in sustained(context, plan, cluster)) / plan.num_gpus
 
 
+def is_limited(context: Context, plan: Plan, cluster: Cluster) -> bool:
+    """Whether a GPU comes to its power limit: only then are equal GPUs not equally fast, as each has its own clock
+    there [Sinha et al. 2022]."""
+    return any(kind.clock < cold_clock(kind.gpu) for kind in sustained(context, plan, cluster))
+
+
 def mean_power(context: Context, plan: Plan, cluster: Cluster, seconds: float, optimizer: float) -> float:
     """Watts of a GPU in a step of so many seconds, `optimizer` of them in the optimizer, the mean over those used.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from sim import limits, price
 from sim import timeline as timelines
-from sim.clock import clocked, mean_clock, mean_power
+from sim.clock import clocked, is_limited, mean_clock, mean_power
 from sim.costs.gemm import peak_flops
 from sim.critical_path import critical_path
 from sim.default_plan import PartialPlan, has_degree, options
@@ -160,7 +160,8 @@ def simulate_training(
     """
     check(plan, model, cluster, step.seq_len)
     context = context_of(model, cluster, plan, step, framework)
-    slow = slowness(plan, cluster, jitter=jitter, seed=seed, spread=framework.gpu_spread, together=detail != "kernel")
+    spread = framework.gpu_spread if is_limited(context, plan, cluster) else 0.0
+    slow = slowness(plan, cluster, jitter=jitter, seed=seed, spread=spread, together=detail != "kernel")
     folding = fold(plan, cluster, slow) if folded else unfolded(plan)
     at_clock = clocked(context, plan, cluster)
     program = lower(context, plan, at_clock, folding, condenser(at_clock, framework, detail))

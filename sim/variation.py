@@ -29,7 +29,8 @@ def slowness(
     """What the ranks' kernels are slowed by; None where none are.
 
     `jitter` is the standard deviation of a GPU's speed, as a share; speeds are normal, and a GPU has the same in any
-    plan. Without it all ranks are as slow as a `spread` of that size makes them on average. Slow GPUs are named in
+    plan. Without it all ranks are as slow as a `spread` of that size makes them on average (GPUs at their power limit;
+    others run at the clock that all have). Slow GPUs are named in
     `Cluster.degraded`. `together`: ranks that meet in every layer are played in one piece, as slow as the slowest.
     """
     worn = slow_gpus(cluster)
