@@ -18,7 +18,7 @@ demo: $(VENV)/core.stamp  ## one training step of Llama-3-70B on 64 H100, and wh
 	@$(BIN)/shardsim train llama3-70b dgx-h100 --gpus 64 --out out/demo
 
 test: $(VENV)/dev.stamp no-cuda  ## all tests; ARGS="tests/laws -k ring" for some of them
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(VENV)/dev.stamp  ## lint, format, types, layers
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """What `shardsim compare` shows: both steps, the waterfall from one to the other, and in what the scenarios differ."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -99,7 +100,13 @@ def verdict(comparison: Comparison) -> str:
     said = f"B takes {ratio:.3f} times as long as A, with 80 % probability {low:.3f} to {high:.3f} times"
     faster = "A" if ratio > 1 else "B"
     sure = f"{faster} is faster" if comparison.is_certain else "which of them is faster is not certain"
-    return f"{said}: {sure}. Errors that both share cancel."
+    return f"{said}: {sure}. Errors that both share cancel.{_unequal_work(comparison)}"
+
+
+def _unequal_work(comparison: Comparison) -> str:
+    """A warning where the steps do not do the same."""
+    a, b = (number(report.result, "tokens_per_s") * report.timeline.duration for report in (comparison.a, comparison.b))
+    return "" if math.isclose(a, b) else f" But a step of A is {a:,.0f} tokens, one of B {b:,.0f}: look at tokens/s."
 
 
 def figures(comparison: Comparison) -> list[tuple[str, str, str]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sim.schedules.action import Action, Deadlock, Grid, Kind, Schedule, picture
 from sim.schedules.controllable_memory import v_half, v_min
+from sim.schedules.dry_run import dry_run
 from sim.schedules.dualpipe import dualpipe, dualpipev
 from sim.schedules.exchange import is_schedule_file, load
 from sim.schedules.gpipe import gpipe, looped
@@ -73,8 +74,15 @@ def _from_name(
 
 @functools.lru_cache(maxsize=4)
 def _from_file(path: Path, num_ranks: int, num_chunks: int, num_microbatches: int, changed: int) -> Schedule:
-    """As the file was when it was last `changed`. Raises InputError where it is of another size."""
+    """As the file was when it was last `changed`.
+
+    Raises InputError where it is of another size, or comes to no end.
+    """
     schedule = load(path)
+    try:
+        dry_run(schedule)
+    except Deadlock as deadlock:
+        raise InputError(f"{path.name}: this order comes to no end: {', '.join(deadlock.waits)}") from None
     found = {
         "pp": (schedule.num_ranks, num_ranks),
         "vpp": (schedule.model_stages / schedule.num_ranks, num_chunks),

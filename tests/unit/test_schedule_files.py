@@ -149,3 +149,12 @@ def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
     for path in (tmp_path / "none.csv", tmp_path, tmp_path / ("x" * 300), Path("a\0b")):
         with pytest.raises(InputError, match=r"no such file|a directory|cannot be read"):
             load(path)
+
+
+@pytest.mark.parametrize("rows", ["0B0,0F0\n1F0,1B0\n", "0F0,0B0\n1B0,1F0\n", "0F0,0I0,0W0\n1F0,1W0,1I0\n"])
+def test_an_order_that_comes_to_no_end_is_refused(tmp_path: Path, rows: str) -> None:
+    """A backward before its forward, a weight gradient before its input gradient."""
+    path = tmp_path / "orders.csv"
+    path.write_text(rows)
+    with pytest.raises(InputError, match=r"orders\.csv: this order comes to no end: rank [01] at "):
+        schedule_of(str(path), 2, 1, 1)
