@@ -59,8 +59,7 @@ def test_recomputation_is_the_cause_where_that_alone_is_added() -> None:
     """Full recomputation runs every kernel of a layer forward again; the other families stay what they are, but for the
     clock, which more communication lets rise a little."""
     found = {cause.key: cause for cause in between(A, A | {"recompute": "full"}).causes}
-    assert found["optimizer"].difference == pytest.approx(0, abs=1e-9)
-    for family in ("memory_bound", "attention", "products"):
+    for family in ("memory_bound", "optimizer", "attention", "products"):
         assert abs(found[family].difference) < 0.02 * found[family].a
     assert found["recomputation"].a == 0 < found["recomputation"].b
     assert found["recomputation"].bound_by == "compute"
