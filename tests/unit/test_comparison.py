@@ -57,10 +57,10 @@ def test_the_other_way_round_all_changes_its_sign() -> None:
 
 def test_recomputation_is_the_cause_where_that_alone_is_added() -> None:
     """Full recomputation runs every kernel of a layer forward again; the other families stay what they are, but for the
-    clock, which more communication lets rise a little."""
+    clock, which more communication lets rise a little, up to where equal GPUs are equally fast."""
     found = {cause.key: cause for cause in between(A, A | {"recompute": "full"}).causes}
     for family in ("memory_bound", "optimizer", "attention", "products"):
-        assert abs(found[family].difference) < 0.02 * found[family].a
+        assert abs(found[family].difference) < 0.03 * found[family].a
     assert found["recomputation"].a == 0 < found["recomputation"].b
     assert found["recomputation"].bound_by == "compute"
 
