@@ -4,6 +4,7 @@ The power limit is kept over some milliseconds: longer than a kernel, shorter th
 the mean over the layers that a rank works through, with the communication that they wait for, and not the bubble.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -49,8 +50,9 @@ def mean_clock(context: Context, plan: Plan, cluster: Cluster) -> float:
 
 def is_limited(context: Context, plan: Plan, cluster: Cluster) -> bool:
     """Whether a GPU comes to its power limit: only then are equal GPUs not equally fast, as each has its own clock
-    there [Sinha et al. 2022]."""
-    return any(kind.clock < cold_clock(kind.gpu) for kind in sustained(context, plan, cluster))
+    there [Sinha et al. 2022]. One whose clock is held stands for one at its limit."""
+    kinds = sustained(context, plan, cluster)
+    return any(kind.clock < cold_clock(kind.gpu) or kind.gpu.power_limit == math.inf for kind in kinds)
 
 
 def mean_power(context: Context, plan: Plan, cluster: Cluster, seconds: float, optimizer: float) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from sim.costs.laws import COLLECTIVE_LAWS, KERNEL_LAWS
-from sim.costs.power import at_clock
+from sim.costs.power import at_clock, cold_clock
 from sim.detail import Detail
 from sim.frameworks import Framework
 from sim.scenario import Scenario
@@ -69,8 +69,11 @@ def gains(
 
 
 def held(scenario: Scenario, clock: float) -> Scenario:
-    """The scenario with its GPUs at a clock, whatever power they draw there."""
-    return _with_gpus(scenario, lambda gpu: replace(at_clock(gpu, clock), power_limit=math.inf))
+    """The scenario with its GPUs at a clock, whatever power they draw there; as unequal as they were at that clock."""
+    limited = clock < cold_clock(scenario.cluster.gpu)
+    framework = scenario.framework if limited else replace(scenario.framework, gpu_spread=0.0)
+    fixed = replace(scenario, framework=framework)
+    return _with_gpus(fixed, lambda gpu: replace(at_clock(gpu, clock), power_limit=math.inf))
 
 
 def changed(scenario: Scenario, change: Change) -> Scenario:

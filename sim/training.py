@@ -26,7 +26,7 @@ from sim.scenario import Scenario, command, described, with_plan
 from sim.timeline import Timeline
 from sim.traffic import has_user_buffers
 from sim.uncertainty import borrowed, interval, origins
-from sim.variation import slowness
+from sim.variation import Slowness, slowness
 from sim.workload import PRECISIONS, TrainingRun, TrainingStep
 from topologies.document import Infeasible, InputError
 from topologies.hardware import Cluster
@@ -160,14 +160,21 @@ def simulate_training(
     """
     check(plan, model, cluster, step.seq_len)
     context = context_of(model, cluster, plan, step, framework)
-    spread = framework.gpu_spread if is_limited(context, plan, cluster) else 0.0
-    slow = slowness(plan, cluster, jitter=jitter, seed=seed, spread=spread, together=detail != "kernel")
+    slow = unequal(context, plan, cluster, jitter=jitter, seed=seed, together=detail != "kernel")
     folding = fold(plan, cluster, slow) if folded else unfolded(plan)
     at_clock = clocked(context, plan, cluster)
     program = lower(context, plan, at_clock, folding, condenser(at_clock, framework, detail))
     if slow is not None:
         program = replace(program, slowness={rank: slow[rank] for rank in folding.ranks})
     return Engine(at_clock, steady_state=steady_state).play(program)
+
+
+def unequal(
+    context: Context, plan: Plan, cluster: Cluster, *, jitter: float, seed: int, together: bool
+) -> Slowness | None:
+    """As `sim.variation.slowness`, with the spread that the framework's profile says of GPUs at their power limit."""
+    spread = context.framework.gpu_spread if is_limited(context, plan, cluster) else 0.0
+    return slowness(plan, cluster, jitter=jitter, seed=seed, spread=spread, together=together)
 
 
 def summarize(

@@ -19,8 +19,7 @@ from sim.lowering import lower
 from sim.plan import Plan
 from sim.program import Program
 from sim.scenario import Scenario
-from sim.training import context_of
-from sim.variation import slowness
+from sim.training import context_of, unequal
 from topologies.hardware import Cluster, Origin
 
 Family = Literal["attention", "products", "memory_bound", "recomputation"]
@@ -128,8 +127,9 @@ def _lowered(scenario: Scenario, plan: Plan) -> tuple[Program, Cluster]:
 
 def _slower(scenario: Scenario, plan: Plan) -> list[float]:
     """By which share of their time the kernels of each pipeline rank are slowed, the mean over its GPUs."""
-    spread, jitter = scenario.framework.gpu_spread, scenario.jitter
-    found = slowness(plan, scenario.cluster, jitter=jitter, seed=scenario.seed, spread=spread, together=True)
+    cluster = scenario.cluster
+    context = context_of(scenario.model, cluster, plan, scenario.step, scenario.framework)
+    found = unequal(context, plan, cluster, jitter=scenario.jitter, seed=scenario.seed, together=True)
     if found is None:
         return [0.0] * plan.pp
     return [fmean(found[first : first + plan.stride]) - 1 for first in range(0, plan.num_gpus, plan.stride)]
