@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
-from sim.instructions import Block, Compute, Record, Transfer, Wait
+from sim.instructions import Block, Compute, Record
 from sim.layers import stage as stage_of_model
 from sim.layers.context import Context, Half, Pass, join
 from sim.layers.stage import Piece, Stage
 from sim.lowering.end_of_step import DONE, EndOfStep
+from sim.lowering.messages import Messages
 from sim.lowering.offload import OUT, copied_in, copied_out
 from sim.lowering.parts import Condense, Groups, Part, merged, paired, played
 from sim.lowering.weights import DP, Sharding, agreed_magnitudes
@@ -23,9 +24,6 @@ from sim.schedules import Action, Kind, Schedule
 from topologies.hardware import Node
 
 _HALVES: Mapping[Kind, Half] = {"B": "both", "I": "input", "W": "weight"}
-_FLOW: Mapping[Kind, str] = {"F": "F", "B": "B", "I": "B"}
-"""What goes through the pipeline: activations forward, their gradients backward; of weight gradients nothing."""
-
 _NAMES: Mapping[Kind, str] = {"F": "forward", "B": "backward", "I": "input gradient", "W": "weight gradient"}
 
 
@@ -86,11 +84,13 @@ class RankLowering:
         return Part(name=piece.name, work=piece.work, weights=piece.weights, saved_nbytes=piece.saved_nbytes)
 
     @cached_property
-    def sends_beside(self) -> bool:
-        """Where a rank has one stage, and whole backward passes (GPipe, 1F1B), it goes on once the message is gone."""
-        halves = any(action.kind == "I" for action in self.schedule.rows[0])
-        several = len(self.schedule.homes) > self.schedule.num_ranks
-        return self.context.framework.overlap_pipeline_sends and (halves or several)
+    def messages(self) -> Messages:
+        return Messages(
+            schedule=self.schedule,
+            stride=self.plan.stride,
+            nbytes=stage_of_model.message_nbytes(self.context),
+            may_overlap=self.context.framework.overlap_pipeline_sends,
+        )
 
     @property
     def reduces_behind(self) -> bool:
@@ -142,7 +142,7 @@ class RankLowering:
             key = tuple((action[:2], turn) for action, turn in zip(passes, own, strict=True))
             if key not in made:
                 made[key] = self._at_once(rank, passes, own)
-            yield from zip((*passes, *passes[: len(passes) - 1]), made[key], strict=True)
+            yield from zip((*passes, *passes[:-1]), made[key], strict=True)  # the forward of a pair hands over last
 
     def _at_once(self, rank: int, passes: Sequence[Action], turns: Sequence[Turn]) -> tuple[Pass, ...]:
         """A single action, or a pair."""
@@ -181,8 +181,8 @@ class RankLowering:
         kind, stage, _ = action
         work = self._computed(kind, stage, turn)
         agreed = () if kind == "W" else agreed_magnitudes(self.context, self.plan, len(self.stages[stage].kinds))
-        before, after = {COMPUTE: self._input(kind, stage)}, {COMPUTE: agreed}
-        return join(before, work, after, self._hand_over(rank, kind, stage))
+        before, after = {COMPUTE: self.messages.awaited(kind, stage)}, {COMPUTE: agreed}
+        return join(before, work, after, self.messages.handed_over(rank, kind, stage))
 
     def _computed(self, kind: Kind, stage: int, turn: Turn) -> Pass:
         """An action without its messages; equal stages share it where no flag tells them apart."""
@@ -213,15 +213,15 @@ class RankLowering:
         copies = {OUT: first_beside[OUT]} if OUT in first_beside else {}  # told by flags of the parts, within the pair
         work = self._played(following.kind, list(paired([part._replace(before=()) for part in first], second)))
         return (
-            {COMPUTE: (*self._input(action.kind, action.stage), *before)},
+            {COMPUTE: (*self.messages.awaited(action.kind, action.stage), *before)},
             join(
-                {COMPUTE: self._input(following.kind, following.stage)},
+                {COMPUTE: self.messages.awaited(following.kind, following.stage)},
                 work,
                 copies,
                 second_beside,
-                self._hand_over(rank, following.kind, following.stage),
+                self.messages.handed_over(rank, following.kind, following.stage),
             ),
-            join({COMPUTE: ()}, self._hand_over(rank, action.kind, action.stage)),
+            join({COMPUTE: ()}, self.messages.handed_over(rank, action.kind, action.stage)),
         )
 
     def _tied(self, kind: Kind, stage: int, turn: Turn) -> tuple[list[Part], Pass]:
@@ -269,38 +269,3 @@ class RankLowering:
     def _played(self, kind: Kind, parts: Sequence[Part]) -> Pass:
         pieces = [part._replace(work=self.condense.piece(part.name, part.work, self.groups)) for part in parts]
         return self.condense.whole(_NAMES[kind], played(pieces))
-
-    def _input(self, kind: Kind, stage: int) -> Block:
-        flow = _FLOW.get(kind)
-        source = self._previous(flow, stage) if flow else None
-        if source is None or self._is_own(source, stage):
-            return ()
-        return (Wait(f"input {flow}{stage}"),)
-
-    def _hand_over(self, rank: int, kind: Kind, stage: int) -> Pass:
-        flow = _FLOW.get(kind)
-        target = self._next(flow, stage) if flow else None
-        if flow is None or target is None or self._is_own(target, stage):
-            return {}
-        send = Transfer(
-            name=f"send {flow}",
-            axis="pp",
-            peer=rank % self.plan.stride + self.schedule.homes[target] * self.plan.stride,
-            flag=f"input {flow}{target}",
-            nbytes=stage_of_model.message_nbytes(self.context),
-        )
-        if not self.sends_beside:
-            return {COMPUTE: (send,)}
-        ready = f"output {flow}{stage}"
-        return {COMPUTE: (Record(ready),), f"send {flow}": (Wait(ready), send)}
-
-    def _is_own(self, one: int, other: int) -> bool:
-        """Whether two stages live on the same rank: then nothing is sent."""
-        return self.schedule.homes[one] == self.schedule.homes[other]
-
-    def _next(self, flow: str, stage: int) -> int | None:
-        """The stage that takes the output: the next one forward, the one before backward."""
-        return self.schedule.after(stage) if flow == "F" else self.schedule.before(stage)
-
-    def _previous(self, flow: str, stage: int) -> int | None:
-        return self.schedule.before(stage) if flow == "F" else self.schedule.after(stage)

@@ -58,8 +58,6 @@ class Sharding:
     def gathered(self, parts: Sequence[Part], direction: str) -> tuple[list[Part], Block]:
         """The parts of a pass that wait for their weights, and what the stream of weights does: with ZeRO 3 each part's
         are asked for `prefetch` parts ahead."""
-        if not self.by_layer:
-            return list(parts), ()
         needing = [index for index, part in enumerate(parts) if any(part.weights)]
         asks: dict[int, list[Record]] = {}
         waits: dict[int, Block] = {}
@@ -186,7 +184,7 @@ class Sharding:
 
     def _scale(self, weights: Weights) -> Block:
         """Gradients are copied together and cast where a framework does so, and divided by the number of replicas."""
-        if self.plan.num_replicas == 1 or not any(weights):
+        if not self.has_replicas or not any(weights):
             return ()
         framework = self.framework
         seconds = memory_bound.gradient_scale(
