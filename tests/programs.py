@@ -9,9 +9,11 @@ from itertools import pairwise
 
 import numpy as np
 
+import topologies
 from sim import frameworks, models
 from sim.frameworks import Framework
 from sim.instructions import Activity, Block, Collective, Compute, Load, Record, Transfer, Wait
+from sim.layers import Context
 from sim.models import Transformer
 from sim.plan import Plan
 from sim.program import Program, Stream
@@ -21,6 +23,19 @@ from sim.training import simulate_training
 from sim.workload import TrainingStep
 from topologies.fabric import Wire
 from topologies.hardware import Cluster, Fit, Gpu, Link, Network, Node, Pool
+
+LLAMA = Context(
+    model=models.load("llama3-70b"),
+    gpu=topologies.gpu("h100-80gb-sxm"),
+    framework=frameworks.load("megatron-core"),
+    tp=8,
+    sp=True,
+    recompute="none",
+    micro_batch=1,
+    seq_len=8192,
+    precision="bf16",
+)
+"""What a layer of Llama 3 70B knows of itself on eight H100."""
 
 Part = tuple[str, str, int, int, int, float, float]
 """Label's name and category, kind, stage, microbatch, start, end of a span."""

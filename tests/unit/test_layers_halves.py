@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-import topologies
 from sim import frameworks, layers, models
 from sim.instructions import Collective, Compute, Instruction, Record, Wait
 from sim.layers import Context, Pass, embedding, head, mtp, stage
@@ -13,18 +12,8 @@ from sim.layers.context import Half
 from sim.layers.linear import column_kept_nbytes
 from sim.models.transformer import Transformer
 from sim.plan import Plan
+from tests.programs import LLAMA
 
-LLAMA = Context(
-    model=models.load("llama3-70b"),
-    gpu=topologies.gpu("h100-80gb-sxm"),
-    framework=frameworks.load("megatron-core"),
-    tp=8,
-    sp=True,
-    recompute="none",
-    micro_batch=1,
-    seq_len=8192,
-    precision="bf16",
-)
 GPT = replace(LLAMA, model=models.load("gpt-22b"), framework=frameworks.load("megatron-lm"), seq_len=2048)
 MLA = replace(LLAMA, model=models.load("deepseek-v3"))
 PARTS = {"layer": layers, "head": head, "embedding": embedding}

@@ -5,25 +5,16 @@ from dataclasses import replace
 import pytest
 
 import topologies
-from sim import frameworks, layers, models
+from sim import layers
 from sim.costs.gemm import product, quantise
 from sim.costs.memory_bound import kernel
 from sim.instructions import Collective, Compute
-from sim.layers import Context, Pass, head
+from sim.layers import Pass, head
 from sim.workload import Precision
+from tests.programs import LLAMA
 from topologies.document import InputError
 
-FP8 = Context(
-    model=models.load("llama3-70b"),
-    gpu=topologies.gpu("h100-80gb-sxm"),
-    framework=frameworks.load("megatron-core"),
-    tp=8,
-    sp=True,
-    recompute="none",
-    micro_batch=1,
-    seq_len=8192,
-    precision="fp8",
-)
+FP8 = replace(LLAMA, precision="fp8")
 B200 = replace(FP8, gpu=topologies.gpu("b200"))
 LINEARS = ("qkv", "projection", "mlp up", "mlp down")
 

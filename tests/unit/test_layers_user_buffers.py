@@ -4,24 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-import topologies
-from sim import frameworks, layers, models
+from sim import layers
 from sim.instructions import Collective, Compute
-from sim.layers import Context, Pass, head
+from sim.layers import Pass, head
 from sim.layers.user_buffers import NUM_PARTS
+from tests.programs import LLAMA
 
-PLAIN = Context(
-    model=models.load("llama3-70b"),
-    gpu=topologies.gpu("h100-80gb-sxm"),
-    framework=frameworks.load("megatron-core"),
-    tp=8,
-    sp=True,
-    recompute="none",
-    micro_batch=1,
-    seq_len=8192,
-    precision="bf16",
-)
-CUT = replace(PLAIN, framework=replace(PLAIN.framework, overlap_tp=True))
+CUT = replace(LLAMA, framework=replace(LLAMA.framework, overlap_tp=True))
 TENSOR = 2 * 8192 * 8192
 
 
@@ -35,7 +24,7 @@ def sent(one: Pass, stream: str) -> list[tuple[str, float]]:
 
 def test_nothing_is_left_on_the_compute_stream() -> None:
     for direction in (layers.forward, layers.backward):
-        assert sent(direction(PLAIN), "compute")
+        assert sent(direction(LLAMA), "compute")
         assert not sent(direction(CUT), "compute")
 
 
@@ -53,17 +42,17 @@ def test_backward_gathers_the_gradient_in_pieces_and_the_rest_in_bulk() -> None:
 
 @pytest.mark.parametrize(("name", "number"), [("qkv forward", 8), ("projection forward", NUM_PARTS)])
 def test_pieces_take_a_little_longer_than_the_whole(name: str, number: int) -> None:
-    (whole,), parts = pieces(layers.forward(PLAIN), name), pieces(layers.forward(CUT), name)
+    (whole,), parts = pieces(layers.forward(LLAMA), name), pieces(layers.forward(CUT), name)
     assert len(parts) == number
     assert whole < sum(parts) < 1.5 * whole
 
 
 def test_without_sequence_parallelism_there_is_nothing_to_cut() -> None:
     """Transformer Engine asserts sequence parallelism; the sums of backward overlap as ever."""
-    plain, cut = replace(PLAIN, sp=False), replace(CUT, sp=False)
+    plain, cut = replace(LLAMA, sp=False), replace(CUT, sp=False)
     assert layers.forward(cut) == layers.forward(plain)
     assert layers.backward(cut) == layers.backward(plain)
 
 
 def test_the_head_has_no_user_buffers() -> None:
-    assert head.forward(CUT) == head.forward(PLAIN)
+    assert head.forward(CUT) == head.forward(LLAMA)
