@@ -1,6 +1,9 @@
 # The front door. Every target makes its own .venv: a fresh clone needs Python 3.11 with pip, and nothing else.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 ARGS ?=
+# An index with builds of PyTorch for CPUs; from PyPI alone comes the one for CUDA, which `make test` then refuses:
+# make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -42,7 +45,7 @@ fits: $(VENV)/dev.stamp  ## fit the shipped fits again, from the measured tables
 no-cuda: $(VENV)/dev.stamp
 	@! $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check list --format freeze \
 	  | grep -iE '^(nvidia-|cuda-|triton==)' | grep -v '^nvidia-ml-py==' \
-	  || { echo "the packages above are CUDA's: nothing here needs them; 'make clean' and look who asked for them" >&2; exit 1; }
+	  || { echo "the packages above are CUDA's: no test needs them; 'make clean', then say TORCH_INDEX (see Makefile)" >&2; exit 1; }
 
 clean:  ## remove .venv and everything else that make made
 	rm -rf $(VENV) out dist .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -58,5 +61,5 @@ $(VENV)/core.stamp: pyproject.toml
 
 $(VENV)/dev.stamp: pyproject.toml $(VENV)/core.stamp
 	@echo "installing the test tools into $(VENV) ..."
-	@$(PIP_INSTALL) --editable '.[dev]'
+	@$(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --editable '.[dev]'
 	@touch $@

@@ -7,19 +7,16 @@ import sys
 
 import typer
 
+from calibrate.commands.check import check
+from calibrate.commands.compare import compare
+from calibrate.commands.devices import devices
 from calibrate.commands.fit import fit
 from calibrate.commands.import_ import import_
+from calibrate.commands.run import run
 from calibrate.commands.score import score
 from calibrate.commands.show import show
+from calibrate.commands.verify import verify
 from sim.commands import program
-
-LATER = {
-    "run": "measure this machine: kernels, collectives, links",
-    "compare": "set two profiles side by side",
-    "check": "tell whether a profile still holds on this machine",
-    "verify": "run small sharded blocks and compare them with the simulator",
-    "devices": "list the devices that can be measured",
-}
 
 app = typer.Typer(
     name="calibrate",
@@ -28,16 +25,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(run)
 app.command("import")(import_)
 app.command()(fit)
 app.command()(score)
 app.command()(show)
-
-program.add_later(app, "calibrate", LATER, "`calibrate import`, fit, score and show are")
+app.command()(devices)
+app.command()(compare)
+app.command()(check)
+app.command()(verify)
 
 
 def main() -> int:
-    """Run the command line. Returns the exit code: 0 ok, 1 internal, 2 bad input, 130 interrupted."""
+    """Run the command line.
+
+    Returns the exit code: 0 ok, 1 internal or a rank that died, 2 bad input, 3 beyond a tolerance, 4 no such hardware,
+    5 points are left, 130 interrupted.
+    """
     return program.run(app, "calibrate", "fit")
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from calibrate import subjects
 from calibrate.fit import fitted
 from calibrate.samples import Samples, joined
-from sim.costs.law import Array, Values
+from sim.costs.law import Array, Values, law_on
 from sim.costs.laws import KERNEL_LAWS
 from topologies.document import InputError
+from topologies.fit_files import MOST_SPREAD
 from topologies.hardware import Fit
 
 MOST_ERROR = 0.6
@@ -78,12 +79,17 @@ def fit_all(
         except InputError as error:
             yield Left(operation=operation, part=part, reason=str(error))
             continue
-        if made.median_error > MOST_ERROR:
+        if made.median_error > MOST_ERROR or _is_absurd(made.fit):
             wrong = "the unit of the times, or the GPU or fabric, is another than said"
             yield Left(operation=operation, part=part, reason=f"off by {made.median_error:.0%} in the median: {wrong}")
             continue
         so_far.setdefault(part, {})[operation] = made.fit
         yield made
+
+
+def _is_absurd(fit: Fit) -> bool:
+    """Whether its spread is one that no file of fits may hold."""
+    return fit.spread is not None and max(map(abs, fit.spread)) > MOST_SPREAD
 
 
 def grouped(samples: Iterable[Samples]) -> list[list[Samples]]:
@@ -106,11 +112,12 @@ def fit_one(group: Sequence[Samples], profile: Mapping[str, Mapping[str, Fit]], 
     if operation in KERNEL_LAWS:
         gpu = subjects.gpu_of(group[0], profile)
         start = _present(gpu.fits, operation)
-        made, left_out = fitted(gpu, KERNEL_LAWS[operation], joined(group), seed=seed, start=start)
+        law = law_on(gpu, KERNEL_LAWS[operation])
+        made, left_out = fitted(gpu, law, joined(group), seed=seed, start=start)
     else:
-        cluster, law, points = subjects.in_one(group, profile)
+        cluster, own, points = subjects.in_one(group, profile)
         start = _present(subjects.link_of(cluster, part).fits, operation)
-        made, left_out = fitted(cluster, law, points, seed=seed, start=start)
+        made, left_out = fitted(cluster, own, points, seed=seed, start=start)
     kept = sum(_is_kept(made, start or {}, name) for name in made.values)
     return Fitted(operation=operation, part=part, fit=made, left_out=left_out, num_kept=kept)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from calibrate import subjects
 from calibrate.importers.reading import Reading
+from calibrate.machines.machine import CPU_PREFIX
 from calibrate.samples import Samples
 from sim.costs import ELEMENT
 from sim.costs.gemm.formats import FORMATS
@@ -21,7 +22,7 @@ from topologies.quantity import MICROSECOND
 TOLERANCE = 1.05
 """A data sheet rounds, a clock may boost beyond what it promises, and a timer is not exact."""
 SHORTEST = 0.2 * MICROSECOND
-"""No kernel of a GPU is shorter: its launch alone takes longer."""
+"""No kernel of a GPU is shorter: its launch alone takes longer. Nor does a processor begin anything in less."""
 
 
 def check(readings: Sequence[Reading], names: Sequence[str], *, share: float = 0.0) -> None:
@@ -50,11 +51,20 @@ def broken(samples: Samples) -> Iterator[tuple[int, str]]:
 
 
 def least_seconds(samples: Samples) -> Array:
-    """What each point takes at the peaks of the data sheet; 0 where no limit is known."""
+    """What each point takes at the peaks of the data sheet; 0 where no limit is known.
+
+    A processor's sheet is itself measured, and bounds nothing.
+    """
+    if samples.part.startswith(CPU_PREFIX):
+        return np.zeros(len(samples))
     try:
         for family, seconds in _KERNELS.items():
             if samples.operation.startswith(family):
                 return seconds(subjects.gpu_of(samples, {}), samples.operation, samples.points)
+        if samples.operation in _RELATIVE:
+            return samples.points["alone"]
+        if samples.operation == "nccl send":
+            return _over_a_wire(samples)
         if samples.operation.startswith(_COLLECTIVES):
             return _on_wires(samples)
     except InputError:  # what is not in the catalogue is told where it is fitted
@@ -83,6 +93,15 @@ def _forward(gpu: Gpu, operation: str, points: Points) -> Array:
     """Two products of all scores, or of the causal half."""
     scores = points["batch"] * points["num_heads"] * points["seq_len"] ** 2 / (1 + points["causal"])
     return 4 * scores * points["head_dim"] / _peak(gpu, "bf16")
+
+
+def _backward(gpu: Gpu, operation: str, points: Points) -> Array:
+    """Five products of all scores, or of the causal half."""
+    return 2.5 * _forward(gpu, operation, points)
+
+
+def _gradients(gpu: Gpu, operation: str, points: Points) -> Array:
+    return _products(gpu, f"{operation} bf16", points)
 
 
 def _decode(gpu: Gpu, operation: str, points: Points) -> Array:
@@ -116,6 +135,16 @@ def _on_wires(samples: Samples) -> Array:
     return np.where(several, between, inside)
 
 
+def _over_a_wire(samples: Samples) -> Array:
+    """A message over the sender's own link, or over all NICs of its node."""
+    cluster, points = subjects.cluster_of(samples, {}), samples.points
+    node = cluster.node
+    inside = points["nbytes"] / node.scale_up.bandwidth
+    if node.nic is None:
+        return inside
+    return np.where(points["num_nodes"] > 1, points["nbytes"] / (node.nic.bandwidth * node.num_nics), inside)
+
+
 def _peak(gpu: Gpu, operation: str) -> float:
     """The fastest dense rate that the name of an operation may mean."""
     form = FORMATS.get(operation.split()[-1])
@@ -128,11 +157,15 @@ def _us(seconds: float) -> str:
 
 
 _KERNELS: Mapping[str, Callable[[Gpu, str, Points], Array]] = {
+    "gemm gradients": _gradients,
     "gemm ": _products,
     "grouped gemm ": _products_of_experts,
     "attention prefill ": _prefill,
     "attention decode ": _decode,
     "attention forward": _forward,
+    "attention backward": _backward,
     "memory bound": _memory_bound,
 }
 _COLLECTIVES = ("nccl ", "custom all-reduce ")
+_RELATIVE = ("power", "sharing")
+"""What is measured beside the time that the same kernel takes alone: nothing makes it shorter."""

@@ -1,17 +1,23 @@
-"""Profiles: fits written as YAML, one file per part, and read again by `topologies`.
+"""Profiles: fits written as YAML, one file per part or one of a whole machine, and read again by `topologies`.
 
 A number has four significant digits and the half-width of its 80 % interval: 0.8431±0.0021.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
+from calibrate.fitting import Fitted
+from calibrate.machines.machine import Machine
+from calibrate.records import machine_record
 from topologies.document import InputError
 from topologies.fits import profile
 from topologies.hardware import Fit
 
 WIDTH = 113
+CPU_NOTE = "# Of processes on a processor, not GPUs: for trying things out, and for nothing else."
 ROUNDING = 5e-4
 """By how much a number may change, relatively, where it is written with four digits."""
 
@@ -41,6 +47,54 @@ def write_fits(path: Path, part: str, fits: Mapping[str, Fit], *, command: str, 
         lines += [f"  {operation}:", *(f"    {line}" for line in _fit_lines(fit, before))]
         before = _source(fit)
     write_whole(path, "\n".join(lines) + "\n")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How much a profile rests on: the points that were measured, those of them that were throttled or wrong and so
+    not fitted, and how long the last run measured."""
+
+    points: int
+    throttled: int = 0
+    wrong: int = 0
+    seconds: float
+
+
+def write_profile(
+    path: Path, machine: Machine, done: Sequence[Fitted], counts: Counts, *, command: str, day: date | None = None
+) -> None:
+    """Write the fits of all parts of a machine as one file, with all that they rest on, in one go.
+
+    Raises InputError where it cannot be written.
+    """
+    told = machine_record(machine)
+    hardware = told.pop("hardware")
+    assert isinstance(hardware, dict)
+    lines = [f"# Written by `{command}`.", *([CPU_NOTE] if machine.is_cpu else [])]
+    lines += [f"profile: {machine.part}", *_as_block("machine", {name: told[name] for name in told if told[name]})]
+    lines += [f'date: "{day or date.today()}"', f"command: {_quoted(command)}"]
+    lines += [f"measured: {_as_flow(asdict(counts))}", *(_as_block("hardware", hardware) if hardware else [])]
+    lines += ["parts:", *(f"  {line}" for line in _part_lines(done))]
+    write_whole(path, "\n".join(lines) + "\n")
+
+
+def _part_lines(done: Sequence[Fitted]) -> Iterator[str]:
+    for part in sorted({one.part for one in done}):
+        yield f"{part}:"
+        for one in sorted((one for one in done if one.part == part), key=lambda one: one.operation):
+            yield f"  {one.operation}:"
+            error = f"error: [{one.median_error:.4f}, {one.p90_error:.4f}]"
+            yield from (f"    {line}" for line in [*_fit_lines(one.fit, ""), error])
+
+
+def _as_block(name: str, fields: Mapping[str, object]) -> list[str]:
+    """A field a line."""
+    return [f"{name}:", *(f"  {field}: {_as_flow(value)}" for field, value in fields.items())]
+
+
+def _as_flow(value: object) -> str:
+    """As JSON, which is YAML too."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def write_whole(path: Path, text: str) -> None:

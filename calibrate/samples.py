@@ -1,12 +1,13 @@
 """Samples: raw measurements of one operation on one part, as columns in SI units, each with the row it came from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.costs.law import Array, Points
+from topologies.document import Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +16,8 @@ class Samples:
 
     `seconds` is what each point took, `rows` its line in the file, `source` where the measurements were published.
     A link is measured within a cluster: `gpu` and `fabric` say which, as `topologies.build` takes them, and the points
-    have then the columns `num_nodes` and `gpus_per_node`.
+    have then the columns `num_nodes` and `gpus_per_node`. `hardware` holds the sheets of what no catalogue has, as
+    `Machine.hardware` does.
     """
 
     operation: str
@@ -26,6 +28,7 @@ class Samples:
     seconds: Array
     rows: NDArray[np.int64]
     source: str = ""
+    hardware: Mapping[str, Value] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.seconds)

@@ -50,7 +50,11 @@ class Score:
 
 
 def score(reading: Reading, profile: Mapping[str, Fits], tell: Callable[[str], None] = lambda text: None) -> Score:
-    """Predict every sample with the fits as they are, those of `profile` first."""
+    """Predict every sample with the fits as they are, those of `profile` first.
+
+    Raises InputError where the profile has none of the parts that the samples rest on.
+    """
+    _check_profile(reading.samples, profile)
     impossible = _impossible(reading)
     scored, skipped = [], [*reading.skipped, *impossible]
     wrong = {one.row for one in impossible}
@@ -63,6 +67,13 @@ def score(reading: Reading, profile: Mapping[str, Fits], tell: Callable[[str], N
         except InputError as error:
             skipped += [Skipped(row=int(row), reason=str(error)) for row in possible.rows]
     return Score(scored=tuple(scored), skipped=tuple(sorted(skipped, key=lambda one: one.row)))
+
+
+def _check_profile(measured: Sequence[Samples], profile: Mapping[str, Fits]) -> None:
+    parts = dict.fromkeys(part for samples in measured for part in subjects.parts_of(samples))
+    if profile and parts and not any(part in profile for part in parts):
+        holds, has = ", ".join(profile), ", ".join(parts)
+        raise InputError(f"the profile holds fits of {holds}, none of which is in what was measured ({has})")
 
 
 def _impossible(reading: Reading) -> list[Skipped]:

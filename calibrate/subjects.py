@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 
-import topologies
+from calibrate.machines import machine
 from calibrate.samples import Samples, joined
-from sim.costs.law import Array, Law, Points, Values, fit_of
+from sim.costs.law import Array, Law, Points, Values, fit_of, law_on
 from sim.costs.laws import COLLECTIVE_LAWS, KERNEL_LAWS
 from topologies.document import InputError
-from topologies.fits import Fits, gpu_over, laid_over
+from topologies.fits import Fits, gpu_over, laid_over, part_names
 from topologies.hardware import Cluster, Fit, Gpu, Link
 
 CLUSTER = "cluster"
@@ -28,19 +28,44 @@ def is_known(operation: str) -> bool:
 
 def gpu_of(samples: Samples, profile: Mapping[str, Fits]) -> Gpu:
     """The GPU that kernels were measured on, with the fits of a profile laid over it."""
-    return gpu_over(topologies.gpu(samples.part), profile)
+    return gpu_over(machine.gpu_of(samples.part, samples.hardware), profile)
 
 
 def cluster_of(samples: Samples, profile: Mapping[str, Fits]) -> Cluster:
     """The cluster that collectives were measured in."""
     points = samples.points
-    built = topologies.build(
+    built = machine.cluster_with(
         gpu=samples.gpu,
-        gpus_per_node=int(points["gpus_per_node"].max()) if "gpus_per_node" in points else None,
-        fabric=samples.fabric or None,
-        nodes=int(points["num_nodes"].max()) if "num_nodes" in points else 1,
+        link=_own_link(samples),
+        hardware=samples.hardware,
+        gpus_per_node=_gpus_per_node(samples),
+        fabric=samples.fabric,
+        num_nodes=int(points["num_nodes"].max()) if "num_nodes" in points else 1,
     )
     return laid_over(built, profile)
+
+
+def _own_link(samples: Samples) -> str:
+    """The link that was measured, where no catalogue has it; else GPUs are joined in their own way."""
+    sheet = samples.hardware.get("link")
+    return samples.part if isinstance(sheet, dict) and sheet.get("name") == samples.part else ""
+
+
+def _gpus_per_node(samples: Samples) -> int | None:
+    """What the points say; of processes of one machine as many as took part."""
+    if samples.part == machine.LOOPBACK:
+        return int(samples.points["num_gpus"].max())
+    return int(samples.points["gpus_per_node"].max()) if "gpus_per_node" in samples.points else None
+
+
+def parts_of(samples: Samples) -> list[str]:
+    """The names of the parts that a prediction of these samples may rest on."""
+    if samples.operation in KERNEL_LAWS:
+        return [samples.part]
+    try:
+        return part_names(cluster_of(samples, {}))
+    except InputError:  # what cannot be built is told where it is predicted
+        return [samples.part]
 
 
 def link_of(cluster: Cluster, name: str) -> Link:
@@ -64,7 +89,8 @@ def predicted(samples: Samples, profile: Mapping[str, Fits]) -> Array:
     """Seconds of every sample by the present fit."""
     values = present_fit(samples, profile).values
     if samples.operation in KERNEL_LAWS:
-        return KERNEL_LAWS[samples.operation].seconds(gpu_of(samples, profile), values, samples.points)
+        gpu = gpu_of(samples, profile)
+        return law_on(gpu, KERNEL_LAWS[samples.operation]).seconds(gpu, values, samples.points)
     return COLLECTIVE_LAWS[samples.operation].seconds(cluster_of(samples, profile), values, samples.points)
 
 

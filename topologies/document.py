@@ -45,6 +45,14 @@ class Infeasible(ValueError):  # noqa: N818 - the word of the exit code, not an 
     """The input is well formed, but nothing can run like this: it does not fit (exit code 3)."""
 
 
+class Missing(RuntimeError):  # noqa: N818 - as above
+    """The hardware, or the software that drives it, is not on this machine; the message says what is (exit code 4)."""
+
+
+class Fault(RuntimeError):  # noqa: N818 - as above
+    """What ran on the machine failed, not the program: a process died, a wire is silent (exit code 1)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """A file's name, its plain data, and the line (from 1) on which each value stands, by its path in the data."""

@@ -7,19 +7,35 @@ operation takes that of its nearest relative among those that have one, and the 
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from topologies.document import Document, InputError, Value, read
-from topologies.hardware import Cluster, Fit, Gpu, Link, Node, Origin
+from topologies.document import Document
+from topologies.fit_files import Fits, hardware_of, profile, read_fits, written
+from topologies.hardware import Cluster, Fit, Gpu, Link, Node
 
-Fits = Mapping[str, Fit]
+__all__ = [
+    "FOLDER",
+    "Fits",
+    "Relative",
+    "distance",
+    "fits_of",
+    "fitted_parts",
+    "gpu_over",
+    "hardware_of",
+    "laid_over",
+    "link_with_fits",
+    "own_parts",
+    "part_names",
+    "profile",
+    "relative",
+    "users_folder",
+    "with_fits",
+]
 
 FOLDER = Path(__file__).parent / "fits"
-_ORIGINS: Mapping[str, Origin] = {name: name for name in ("measured", "interpolated", "extrapolated", "datasheet")}
-_COMMA = re.compile(r", *(?![^\[]*\])")
 _KIND = re.compile(r"nvlink-bridge|[a-z]+")
 _LIKE = {"roce": "ib", "unknown": "ib"}
 
@@ -37,76 +53,33 @@ def fitted_parts() -> list[str]:
 
 def own_parts(cluster: Cluster) -> list[str]:
     """The parts of a cluster that have fits of the user's own."""
+    return [name for name in part_names(cluster) if (users_folder() / f"{name}.yaml").exists()]
+
+
+def part_names(cluster: Cluster) -> list[str]:
+    """The names of the GPUs and links of a cluster, each once."""
     nodes = [pool.node for pool in cluster.pools]
     parts = [part for node in nodes for part in (node.gpu, node.scale_up, node.nic, node.bridge, node.socket_link)]
-    names = dict.fromkeys(part.name for part in parts if part is not None)
-    return [name for name in names if (users_folder() / f"{name}.yaml").exists()]
+    return list(dict.fromkeys(part.name for part in parts if part is not None))
 
 
 def fits_of(part: str) -> Fits:
     """The fits of a part by operation, the user's before the shipped ones; empty where nobody measured it."""
-    return {**_shipped_fits(part), **_users_fits(users_folder() / f"{part}.yaml")}
+    return {**_shipped_fits(part), **_users_fits(part)}
 
 
 @lru_cache
 def _shipped_fits(part: str) -> Fits:
     path = FOLDER / f"{part}.yaml"
-    return read_fits(written(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    if not path.exists():
+        return {}
+    data = written(path.read_text(encoding="utf-8"))
+    return read_fits(Document(name=path.name, data=data, lines={})).get(part, {})
 
 
-def written(text: str) -> Value:
-    """What calibrate/profile.py wrote, as plain data, ten times as fast as a reader of all YAML: mappings by
-    indentation, and on one line a text, a list of numbers or a mapping of such."""
-    root: dict[str, Value] = {}
-    inner = [root]
-    for line in _whole_lines(text):
-        name, _, rest = line.strip().partition(": ")
-        depth = (len(line) - len(line.lstrip())) // 2
-        del inner[depth + 1 :]
-        if rest:
-            inner[depth][name] = _on_one_line(rest)
-        else:
-            inner.append({})
-            inner[depth][name.rstrip(":")] = inner[-1]
-    return root
-
-
-def _whole_lines(text: str) -> Iterator[str]:
-    """The lines, without comments; a mapping that goes on over several is one."""
-    whole = ""
-    for line in text.splitlines():
-        if whole or not line.startswith("#"):
-            whole = f"{whole} {line.strip()}" if whole else line
-            if whole.count("{") == whole.count("}"):
-                yield whole
-                whole = ""
-
-
-def _on_one_line(text: str) -> Value:
-    if text[0] == '"':
-        return text[1:-1].replace('\\"', '"').replace("\\\\", "\\")
-    if text[0] == "[":
-        return list(text[1:-1].split(", "))
-    if text[0] == "{":
-        pairs = (part.split(": ") for part in _COMMA.split(text[1:-1]) if part)
-        return {name.strip(): _on_one_line(value) for name, value in pairs}
-    return text
-
-
-def _users_fits(path: Path) -> Fits:
-    return _fits_in(read(path)) if path.exists() else {}
-
-
-def profile(path: Path) -> Mapping[str, Fits]:
-    """The fits in a file that `calibrate fit` wrote, or in a folder of them, by part.
-
-    Raises InputError where there is none, or a file is something else.
-    """
-    files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
-    if not files:
-        raise InputError(f"{path}: no *.yaml in this folder; `calibrate fit --out {path}` writes them")
-    documents = [read(file) for file in files]
-    return {_part_in(document): _fits_in(document) for document in documents}
+def _users_fits(part: str) -> Fits:
+    path = users_folder() / f"{part}.yaml"
+    return profile(path).get(part, {}) if path.exists() else {}
 
 
 def laid_over(cluster: Cluster, fits_by_part: Mapping[str, Fits]) -> Cluster:
@@ -190,81 +163,3 @@ def _kind(link: str) -> str:
     match = _KIND.match(link)
     kind = match[0] if match else link
     return _LIKE.get(kind, kind)
-
-
-def read_fits(data: Value) -> Fits:
-    """The fits that a file of fits holds, by operation; InputError where it is not one.
-
-    A fit that names no source has that of the fit before.
-    """
-    if not isinstance(data, dict) or not isinstance(data.get("part"), str) or not isinstance(data.get("fits"), dict):
-        raise InputError("not a file of fits: it has no part and fits; `calibrate fit` writes one")
-    part = str(data["part"])
-    found: dict[str, Fit] = {}
-    source = ""
-    for operation, fields in _mapping("fits", data["fits"]).items():
-        source = str(fields.get("source", source)) if isinstance(fields, dict) else source
-        found[operation] = _fit(part, operation, fields, source)
-    return found
-
-
-def _fits_in(document: Document) -> Fits:
-    try:
-        return read_fits(document.data)
-    except InputError as error:
-        raise InputError(f"{document.name}: {error}") from None
-
-
-def _part_in(document: Document) -> str:
-    data = document.data
-    return str(data.get("part")) if isinstance(data, dict) else ""
-
-
-def _fit(part: str, operation: str, fields: Value, source: str) -> Fit:
-    if not isinstance(fields, dict) or not isinstance(fields.get("values"), dict):
-        raise InputError(f"fits.{operation}: no values; `calibrate fit` writes such files")
-    at = f"fits.{operation}"
-    values, half_widths = {}, {}
-    for name, text in _mapping(f"{at}.values", fields["values"]).items():
-        values[name], half_widths[name] = _value(f"{at}.values.{name}", text)
-    return Fit(
-        values=values,
-        sources=dict.fromkeys(values, source),
-        origin=_ORIGINS.get(str(fields.get("origin", "interpolated")), "interpolated"),
-        spread=None if fields.get("spread") is None else _pair(f"{at}.spread", fields["spread"]),
-        half_widths=half_widths,
-        domain={
-            name: _pair(f"{at}.domain.{name}", pair)
-            for name, pair in _mapping(f"{at}.domain", fields.get("domain") or {}).items()
-        },
-        num_points=int(_number(f"{at}.points", fields.get("points", 0))),
-        part=part,
-    )
-
-
-def _value(at: str, text: Value) -> tuple[float, float]:
-    """A number, or a number and the half-width of its 80 % interval: 0.84 ± 0.01."""
-    value, _, half_width = str(text).partition("±")
-    return _number(at, value), _number(at, half_width or 0.0)
-
-
-def _pair(at: str, value: Value) -> tuple[float, float]:
-    if not isinstance(value, list) or len(value) != 2:
-        raise InputError(f"{at}: write two numbers, such as [-0.05, 0.04]")
-    return _number(at, value[0]), _number(at, value[1])
-
-
-def _number(at: str, value: Value) -> float:
-    try:
-        number = float(str(value))
-    except ValueError:
-        raise InputError(f"{at}: {value!r} is not a number; write one such as 0.84 ± 0.01") from None
-    if not math.isfinite(number):
-        raise InputError(f"{at}: {value} is not a finite number")
-    return number
-
-
-def _mapping(at: str, value: Value) -> dict[str, Value]:
-    if not isinstance(value, dict):
-        raise InputError(f"{at}: write a mapping from names")
-    return value

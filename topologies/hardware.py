@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 Origin = Literal["measured", "interpolated", "extrapolated", "datasheet"]
 Layout = Literal["nvswitch", "mesh", "pcie"]
 Wiring = Literal["rail-optimised", "fat-tree", "torus"]
+Library = Literal["nccl", "gloo"]
+
+PROCESSOR = "cpu-"
+"""What the name of a processor begins with that was measured where a GPU would stand."""
 
 FULL_POWER = 1.4
 """Full power over the power limit of a GPU that nobody measured: 1.41 on an A100, 1.40 on an H100 (their sheets)."""
@@ -73,6 +77,11 @@ class Gpu:
         """Where nobody says what it draws in full, that is as much above its limit as for an A100 and an H100."""
         if not self.full_power:
             object.__setattr__(self, "full_power", FULL_POWER * self.power_limit)
+
+    @property
+    def is_processor(self) -> bool:
+        """Whether it is a processor's core, whose costs have laws of their own."""
+        return self.name.startswith(PROCESSOR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +170,7 @@ class Pool:
 class Cluster:
     """Pools of equal nodes on one network. GPUs and nodes are counted through the pools, slot by slot, node by node.
 
+    `library` is what moves the bytes of collectives and messages: NCCL, or Gloo between processes of one machine.
     `nccl_version`, such as 2.27.3, decides by which algorithm a collective goes. `degraded` says what is left of
     wires that carry less than they should, by their names (see degraded.py).
     """
@@ -168,12 +178,13 @@ class Cluster:
     name: str
     pools: tuple[Pool, ...]
     network: Network
+    library: Library = "nccl"
     nccl_version: str = "2.27"
     degraded: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.name, self.pools, self.network, self.nccl_version))
+        return hash((self.name, self.pools, self.network, self.library, self.nccl_version))
 
     def __hash__(self) -> int:
         """Taken once: a cluster keys the caches of all costs."""

@@ -12,7 +12,7 @@ from math import ceil, log
 from topologies import parts
 from topologies.catalogue import names
 from topologies.document import InputError, shorten
-from topologies.hardware import Cluster, Fit, Layout, Link, Network, Node, Pool
+from topologies.hardware import Cluster, Fit, Gpu, Layout, Link, Network, Node, Pool
 from topologies.quantity import parse
 from topologies.wiring import problems
 
@@ -64,9 +64,17 @@ def network(fabric: str) -> tuple[Link | None, int]:
 
 
 def build(
-    *, gpu: str, gpus_per_node: int | None = None, fabric: str | None = None, nodes: int, name: str | None = None
+    *,
+    gpu: str | Gpu,
+    gpus_per_node: int | None = None,
+    fabric: str | None = None,
+    nodes: int,
+    name: str | None = None,
+    scale_up: Link | None = None,
 ) -> Cluster:
-    """A cluster from a GPU of the catalogue and a fabric as `network` reads it, wired at full bisection.
+    """A cluster from a GPU, of the catalogue or one's own, and a fabric as `network` reads it, at full bisection.
+
+    The GPUs of a node are joined by `scale_up`, or else in the GPU's own way.
 
     `gpus_per_node` is 8 unless it is said. In an nvl72 fabric a "node" is an NVLink domain of 72 GPUs of which
     `gpus_per_node` are used, 64 unless it is said (jobs take 16 trays of a rack), with the NICs of their trays; so
@@ -80,7 +88,9 @@ def build(
     _check_counts(num_gpus, nodes, per_domain, fabric)
     nic, num_nics = network(fabric) if fabric else (None, 0)
     trays = ceil(num_gpus / GPUS_PER_TRAY) if per_domain else 1
-    node = _node(gpu, num_gpus, fabric or "", nic, num_nics * trays)
+    found = parts.gpu(gpu) if isinstance(gpu, str) else gpu
+    way = (parts.layout_of(scale_up), scale_up) if scale_up else _way(found, fabric or "")
+    node = _node(found, num_gpus, way, nic, num_nics * trays)
     pool = Pool(node=node, num_nodes=nodes)
     title = name or "-".join(filter(None, (node.gpu.name, fabric and fabric.strip().lower())))
     cluster = Cluster(name=title, pools=(pool,), network=Network(wiring="rail-optimised"))
@@ -96,11 +106,12 @@ def _check_counts(num_gpus: int, nodes: int, per_domain: int, fabric: str | None
         raise InputError(f"gpus_per_node={num_gpus}: an NVLink domain of {fabric} holds {per_domain}; use at most that")
 
 
-def _node(name: str, num_gpus: int, fabric: str, nic: Link | None, num_nics: int) -> Node:
-    gpu = parts.gpu(name)
-    layout, scale_up = parts.own_way(gpu)
-    if fabric.strip().lower() == "pcie-only":
-        layout, scale_up = _pcie(gpu.name, gpu.pcie)
+def _way(gpu: Gpu, fabric: str) -> tuple[Layout, Link]:
+    return _pcie(gpu.name, gpu.pcie) if fabric.strip().lower() == "pcie-only" else parts.own_way(gpu)
+
+
+def _node(gpu: Gpu, num_gpus: int, way: tuple[Layout, Link], nic: Link | None, num_nics: int) -> Node:
+    layout, scale_up = way
     has_two_sockets = layout == "pcie" and num_gpus > GPUS_PER_TRAY and num_gpus % 2 == 0
     return Node(
         gpu=gpu,

@@ -16,7 +16,7 @@ from topologies.quantity import parse
 
 Fields = dict[str, Value]
 
-# The scale-up links of these kinds are single wires from GPU to GPU; all other kinds lead to a switch.
+# The scale-up links of these kinds are single wires from GPU to GPU; all kinds but these and PCIe lead to a switch.
 _MESHES = ("infinity-fabric", "gaudi")
 _BRIDGE = "nvlink-bridge"
 NCCL_VERSION = "2.27"
@@ -89,10 +89,17 @@ def version(value: Value) -> str:
 def own_way(gpu: Gpu) -> tuple[Layout, Link]:
     """How GPUs of this kind are joined where nobody says it; bridges between pairs have to be asked for."""
     if gpu.nvlink and not gpu.nvlink.startswith(_BRIDGE):
-        return "mesh" if gpu.nvlink.startswith(_MESHES) else "nvswitch", link(gpu.nvlink)
+        return layout_of(link(gpu.nvlink)), link(gpu.nvlink)
     if gpu.pcie:
         return "pcie", link(gpu.pcie)
     raise InputError(f"{gpu.name} names no link of its own; write one of nvlink, mesh and pcie")
+
+
+def layout_of(link: Link) -> Layout:
+    """How a link of that kind joins the GPUs of a node."""
+    if link.name.startswith("pcie"):
+        return "pcie"
+    return "mesh" if link.name.startswith(_MESHES) else "nvswitch"
 
 
 def _pool(document: Document, at: Location, fields: Fields) -> Pool:

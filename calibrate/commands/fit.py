@@ -32,18 +32,19 @@ def fit(
     console.one_of("format", output, FORMATS)
     with console.progress(quiet) as tell:
         tell("reading")
-        from calibrate import importers, limits
+        from calibrate import importers, limits, sanity
         from calibrate.fitting import fit_all
         from topologies.fits import users_folder
 
-        readings = [importers.read(file, gpu, fabric) for file in files]
-        limits.check(readings, [file.name for file in files])
+        readings, names = [importers.read(file, gpu, fabric) for file in files], [file.name for file in files]
+        limits.check(readings, names)
+        readings = sanity.without_nonsense(readings, names)
         samples = [
             replace(one, source=source or one.source)
             for one in importers.samples_of(readings)
             if one.operation.startswith(only or "")
         ]
-        notes = skipped_lines(readings, [file.name for file in files])
+        notes = skipped_lines(readings, names)
         if not samples:
             raise InputError(notes[0] if notes else f"nothing to fit: no operation begins with {only}")
         target = out or users_folder()

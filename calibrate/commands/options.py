@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "csv")
 
-Files = Annotated[list[Path], typer.Argument(help="CSVs in a known layout, logs or JSON of nccl-tests")]
+Files = Annotated[list[Path], typer.Argument(help="CSVs, logs of nccl-tests and mamf-finder, PyTorch traces")]
 GpuName = Annotated[str | None, typer.Option("--gpu", help="the GPU of rows that do not name theirs")]
 FabricName = Annotated[str | None, typer.Option("--fabric", help="what joins the nodes, such as ib-ndr400x8")]
 Profile = Annotated[Path | None, typer.Option(help="fits to lay over those of the package: a file or a folder")]
@@ -23,12 +23,15 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no notes and no prog
 
 
 def profile_in(path: Path | None) -> "Mapping[str, Fits]":
-    """The fits of a profile by part; none where none is given."""
+    """The fits of a profile by part; none where none is given. InputError where laws do not allow them."""
     if path is None:
         return {}
+    from sim.costs.laws import check_fits
     from topologies.fits import profile
 
-    return profile(path)
+    found = profile(path)
+    check_fits(path.name, found)
+    return found
 
 
 def skipped_lines(readings: "list[Reading]", names: list[str]) -> list[str]:

@@ -18,12 +18,15 @@ from calibrate.importers import (
     deepep,
     flash_attention,
     gemm,
+    journals,
     link_bandwidths,
+    mamf,
     memory_bound,
     moe,
     nccl,
     nccl_json,
     nccl_tests,
+    traces,
     written,
 )
 from calibrate.importers.reading import Reading, Skipped
@@ -64,7 +67,8 @@ READERS = (
 
 
 def read(path: Path, gpu: str | None, fabric: str | None) -> Reading:
-    """The samples in a file: a CSV in a known layout, or a text log or the JSON of nccl-tests.
+    """The samples in a file: a CSV in a known layout, a text log or the JSON of nccl-tests, a log of mamf-finder, a
+    trace of PyTorch's profiler, or the journal of `calibrate run`.
 
     `gpu` and `fabric` stand for what rows do not say themselves. Raises InputError where no reader knows the file, and
     for a cell that cannot be.
@@ -72,7 +76,13 @@ def read(path: Path, gpu: str | None, fabric: str | None) -> Reading:
     gpu = None if gpu is None else gpu_named(gpu).name
     if fabric is not None:
         network(fabric)
+    if journals.is_journal(path):
+        return journals.read(path)
+    if traces.is_trace(path):
+        return traces.read(path, gpu, fabric)
     text = read_text(path)
+    if mamf.is_log(text):
+        return mamf.read_log(text, path.name, gpu)
     if text.lstrip().startswith("{"):
         return _from_table(*nccl_json.read_json(text, path.name, gpu, fabric), gpu, fabric)
     if nccl_tests.is_log(text):

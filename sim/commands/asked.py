@@ -29,10 +29,18 @@ def asked(
 
 
 def _calibrated(scenario: "Scenario", profile: Path) -> "Scenario":
-    """The scenario on its cluster with the fits of a profile laid over it."""
+    """The scenario on its cluster with the fits of a profile laid over it; InputError where the profile holds none of
+    that cluster's parts."""
+    from sim.costs.laws import check_fits
     from topologies import fits
 
-    return replace(scenario, cluster=fits.laid_over(scenario.cluster, fits.profile(profile)))
+    cluster, found = scenario.cluster, fits.profile(profile)
+    check_fits(profile.name, found)
+    parts = fits.part_names(cluster)
+    if not any(part in found for part in parts):
+        has = ", ".join(parts)
+        raise InputError(f"{profile}: holds fits of {', '.join(found)}, none of which is in {cluster.name} ({has})")
+    return replace(scenario, cluster=fits.laid_over(cluster, found))
 
 
 def _files_of(profile: Path) -> tuple[Path, ...]:

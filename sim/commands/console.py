@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from topologies.document import InputError
 
-OK, INTERNAL, USAGE, INFEASIBLE, INTERRUPTED = 0, 1, 2, 3, 130
+OK, INTERNAL, USAGE, INFEASIBLE, MISSING, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 PATIENCE = 1.0
 """Seconds after which a run says what it is doing, and between two such words."""
 

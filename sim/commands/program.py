@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from sim.commands.console import INFEASIBLE, INTERNAL, INTERRUPTED, OK, USAGE
-from topologies.document import Infeasible, InputError, shorten
+from sim.commands.console import INFEASIBLE, INTERNAL, INTERRUPTED, MISSING, OK, USAGE
+from topologies.document import Fault, Infeasible, InputError, Missing, shorten
 
 
 def add_later(app: typer.Typer, name: str, later: Mapping[str, str], instead: str) -> None:
@@ -24,7 +24,8 @@ def add_later(app: typer.Typer, name: str, later: Mapping[str, str], instead: st
 def run(app: typer.Typer, name: str, example: str) -> int:
     """Run the command line of a program; `example` is a command whose help a bad command line points to.
 
-    Returns the exit code: 0 ok, 1 internal, 2 bad input, 3 does not fit, 130 interrupted.
+    Returns the exit code: 0 ok, 1 internal or a fault, 2 bad input, 3 does not fit, 4 hardware is missing,
+    130 interrupted.
     """
     _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -40,6 +41,10 @@ def run(app: typer.Typer, name: str, example: str) -> int:
         return _complain(name, str(error), USAGE)
     except Infeasible as error:
         return _complain(name, str(error), INFEASIBLE)
+    except Missing as error:
+        return _complain(name, str(error), MISSING)
+    except Fault as error:
+        return _complain(name, str(error), INTERNAL)
     except (KeyboardInterrupt, typer.Abort):
         return _complain(name, "interrupted", INTERRUPTED)
     except RecursionError:

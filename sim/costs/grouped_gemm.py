@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from sim.costs import ELEMENT
+from sim.costs import ELEMENT, processor
 from sim.costs.expert_load import HEIGHTS, Load, balanced_load, load_of, power_law_load
 from sim.costs.gemm.formats import FORMATS
 from sim.costs.gemm.laws import values_of
@@ -79,13 +79,22 @@ def _parameters(
 
 @lru_cache(maxsize=16384)
 def grouped_gemm(
-    gpu: Gpu, rows_per_expert: tuple[int, ...], n: int, k: int, precision: str, *, output_nbytes: float = ELEMENT
+    gpu: Gpu,
+    rows_per_expert: tuple[int, ...],
+    n: int,
+    k: int,
+    precision: str,
+    *,
+    output_nbytes: float = ELEMENT,
+    layout: processor.Layout = "forward",
 ) -> float:
     """Seconds of (m_e x k)(k x n) for every expert e with m_e rows, in one kernel; forward and input gradient.
 
     `output_nbytes` is what an output element moves. `precision` is bf16, fp16, fp8, fp8_block, mxfp8 or nvfp4; the last
-    two are extrapolated.
+    two are extrapolated. A processor makes one product after another, and to it the `layout` matters.
     """
+    if gpu.is_processor:
+        return sum(processor.product(gpu, layout, rows, n, k) for rows in rows_per_expert if rows)
     values, form = _of_precision(gpu, precision)
     sizes = np.array([float(n)]), np.array([float(k)])
     seconds = _product(gpu, values, form, load_of(rows_per_expert), *sizes, output_nbytes=output_nbytes)
@@ -100,6 +109,8 @@ def grouped_weight_gradient(
 
     Each of them runs m_e, and no SM is done before a tile of the expert with most rows is.
     """
+    if gpu.is_processor:
+        return sum(processor.product(gpu, "weight_gradient", k, n, rows) for rows in rows_per_expert if rows)
     values, form = _of_precision(gpu, precision)
     rows = np.array([rows for rows in rows_per_expert if rows], float)
     traffic = len(rows) * output_nbytes * n * k + form.nbytes * rows.sum() * (n + k)

@@ -38,17 +38,25 @@ class Law(Generic[Part]):
     """`seconds(part, values, points)` is how long each point takes, an array.
 
     `inputs` are the columns of the points; a point beyond what was measured in one of them is extrapolated. At most 200
-    parameters.
+    parameters. `on_processor` holds in its place where a processor stands for a GPU.
     """
 
     operation: str
     inputs: tuple[str, ...]
     parameters: Mapping[str, Parameter]
     seconds: Callable[[Part, Values, Points], Array]
+    on_processor: "Law[Part] | None" = None
+
+
+def law_on(part: Gpu | Link | Cluster, law: Law[Part]) -> Law[Part]:
+    """The law of an operation that holds on a part."""
+    is_processor = isinstance(part, Gpu) and part.is_processor
+    return law.on_processor if is_processor and law.on_processor else law
 
 
 def fit_of(part: Gpu | Link, law: Law[Part]) -> Fit:
     """The part's fit of an operation; where nobody measured any part of its kind, what the law starts from."""
+    law = law_on(part, law)
     found = part.fits.get(law.operation)
     if found is None:
         return starting_fit(law)

@@ -24,6 +24,7 @@ from topologies.hardware import Fit
 Calibrate = Callable[..., Answer]
 H100 = topologies.gpu("h100-80gb-sxm")
 PART = "h100-80gb-sxm"
+COMMANDS = ("run", "import", "fit", "score", "show", "devices", "compare", "check", "verify")
 TOY_ONE = toy_samples(H100, count=1)
 
 
@@ -200,7 +201,9 @@ def test_a_layout_that_nobody_knows_is_told_with_the_nearest(
 def test_a_step_is_simulated_with_a_profile(tmp_path: Path, shardsim: Shardsim) -> None:
     """A profile of what no kernel of the step asks for moves nothing, and is named in the command that comes out."""
     path = tmp_path / f"{PART}.yaml"
-    write_fits(path, PART, {"no such operation": Fit(values={"a": 1.0}, sources={"a": "x"})}, command="calibrate fit")
+    law = KERNEL_LAWS["grouped gemm fp8"]
+    values = {name: parameter.start for name, parameter in law.parameters.items()}
+    write_fits(path, PART, {law.operation: Fit(values=values, sources=dict.fromkeys(values, "x"))}, command="c")
     plain = json.loads(shardsim("train", *STEP, "--format", "json").out)
     laid = json.loads(shardsim("train", *STEP, "--format", "json", "--profile", str(path)).out)
     assert laid["step_time_s"] == plain["step_time_s"]
@@ -208,15 +211,32 @@ def test_a_step_is_simulated_with_a_profile(tmp_path: Path, shardsim: Shardsim) 
     assert f"--profile {path}" in (tmp_path / "o" / "manifest.json").read_text(encoding="utf-8")
 
 
+def test_a_profile_of_another_machine_is_refused_in_words(tmp_path: Path, shardsim: Shardsim) -> None:
+    path = tmp_path / "profile.yaml"
+    path.write_text("parts: {cpu-amd-epyc: {}, gloo-loopback: {}}", encoding="utf-8")
+    said = r"holds fits of cpu-amd-epyc, gloo-loopback, none of which is in "
+    assert_refused(shardsim("train", *STEP, "--profile", str(path)), said)
+
+
+def test_measurements_are_not_scored_by_the_profile_of_another_part(
+    calibrate: Calibrate, table: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "profile.yaml"
+    path.write_text("parts: {cpu-amd-epyc: {}}", encoding="utf-8")
+    answer = calibrate("score", table, "--profile", path)
+    assert (answer.code, answer.out) == (2, "")
+    assert f"holds fits of cpu-amd-epyc, none of which is in what was measured ({PART})" in answer.err
+
+
+def test_a_profile_edited_to_nonsense_is_refused_with_what_its_law_allows(tmp_path: Path, shardsim: Shardsim) -> None:
+    path = tmp_path / "profile.yaml"
+    path.write_text(f"parts: {{{PART}: {{attention forward: {{values: {{level: 40}}}}}}}}", encoding="utf-8")
+    said = r"profile\.yaml: .*attention forward: values\.level: 40 is beyond 0\.3 to 1\.5; `calibrate fit` again"
+    assert_refused(shardsim("train", *STEP, "--profile", str(path)), said)
+
+
 def test_a_profile_that_is_not_there_is_refused(shardsim: Shardsim) -> None:
     assert_refused(shardsim("train", *STEP, "--profile", "none.yaml"), r"none\.yaml: there is no such file")
-
-
-@pytest.mark.parametrize("command", cli.LATER)
-def test_what_a_later_release_brings_says_so(calibrate: Calibrate, command: str) -> None:
-    answer = calibrate(command, "--anything", "x")
-    assert (answer.code, answer.out) == (2, "")
-    assert answer.err.startswith(f"calibrate: calibrate {command} is not supported yet")
 
 
 def test_help_names_every_command_and_loads_nothing_heavy() -> None:
@@ -228,7 +248,7 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert all(f"\n  {command} " in done.stdout for command in ("import", "fit", "score", "show", *cli.LATER))
+    assert all(f"\n  {command} " in done.stdout for command in COMMANDS)
 
 
 def test_nccl_samples_are_read_again_as_they_were_written(calibrate: Calibrate, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -15,10 +16,12 @@ from sim.costs.collectives import COLLECTIVES, alone
 from sim.costs.collectives.all_to_all import NODE_LAW, NODE_PARAMETERS, all_to_all
 from sim.costs.collectives.exchange import Way, between, inside, joined
 from sim.costs.collectives.hierarchical import hierarchical_all_to_all
+from sim.costs.collectives.point_to_point import LAW as SEND
 from sim.costs.collectives.point_to_point import send
 from sim.instructions import Activity
 from tests.clusters import NVLINK, cluster_of, clusters, node_of
 from topologies.fabric import Wire, message_loads
+from topologies.fits import laid_over, part_names
 from topologies.hardware import Cluster, Fit
 
 NUM_GPUS = 24
@@ -97,6 +100,22 @@ def test_a_message_inside_a_node_is_an_all_to_all_of_two_without_the_own_part() 
     assert alone(cluster, send(cluster, 0, 1, 1.5e9)) == pytest.approx(10.016e-3)
     assert alone(cluster, send(cluster, 0, 9, 1e9)) == pytest.approx(0.1 + 17e-6)
     assert send(cluster, 2, 2, 1e7) == Activity(latency=0.0, loads=())
+
+
+@pytest.mark.parametrize(("num_nodes", "target", "nbytes"), [(1, 1, 1e4), (1, 1, 1.5e9), (2, 8, 1e9)])
+@pytest.mark.parametrize("values", [{"launch": 1.0, "rate": 1.0}, {"launch": 3.0, "rate": 0.5}])
+def test_a_message_takes_what_was_fitted_of_messages(
+    num_nodes: int, target: int, nbytes: float, values: dict[str, float]
+) -> None:
+    """Three times the start and half the rate of what is said of an all-to-all, and of the wires between nodes."""
+    cluster, fit = plain_cluster(), Fit(values=values, sources={})
+    fitted = laid_over(cluster, {name: {SEND.operation: fit} for name in part_names(cluster)})
+    before, after = send(cluster, 0, target, nbytes), send(fitted, 0, target, nbytes)
+    moving = alone(cluster, before) - before.latency
+    expected = values["launch"] * before.latency + moving / values["rate"]
+    assert alone(fitted, after) == pytest.approx(expected)
+    points = {"num_nodes": np.array([float(num_nodes)]), "nbytes": np.array([nbytes])}
+    assert SEND.seconds(cluster, values, points) == pytest.approx([expected])
 
 
 def test_one_gpu_or_no_byte_costs_nothing() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import topologies
 from sim.costs.attention import (
+    BACKWARD,
     LAWS,
     Shape,
     flash_backward,
@@ -227,6 +228,18 @@ def test_flash_runs_long_products_at_the_published_share_of_the_peak() -> None:
     backward = 2.5 * flops / (800e12 * gpu.fit["flash_backward_efficiency"]) + latency
     assert flash_forward(gpu, SHAPE) == pytest.approx(forward, rel=0.01)
     assert flash_backward(gpu, SHAPE) == pytest.approx(backward, rel=0.01)
+
+
+def test_a_measured_backward_counts_for_backward_alone() -> None:
+    """At half the level, all but the launch takes twice as long; forward as before. The law says the same."""
+    gpu, latency = replace(toy(), fit=A100.fit), A100.fit["kernel_latency"]
+    fits = {**gpu.fits, BACKWARD.operation: Fit(values={"level": 0.5}, sources={})}
+    measured, shape = replace(gpu, fits=fits), replace(SHAPE, precision="bf16")
+    assert flash_backward(measured, shape) - latency == pytest.approx(2 * (flash_backward(gpu, shape) - latency))
+    assert flash_forward(measured, shape) == flash_forward(gpu, shape)
+    points = {"batch": 4.0, "seq_len": 8192.0, "num_heads": 32.0, "head_dim": 128.0, "causal": 1.0}
+    columns = {name: np.array([size]) for name, size in points.items()}
+    assert BACKWARD.seconds(gpu, {"level": 0.5}, columns) == pytest.approx([flash_backward(measured, shape)])
 
 
 @pytest.mark.parametrize("window", [None, 1, 5, 100])

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import topologies
-from sim.costs.gemm import FORMATS, LAWS, TILES, gemm, product, quantise, seconds
+from sim.costs.gemm import FORMATS, GRADIENTS, LAWS, TILES, gemm, product, quantise, seconds
 from sim.costs.gemm.bends import TERMS
 from sim.costs.gemm.blocks import blocks, is_ruled
-from sim.costs.gemm.costs import EXACT_SUMS, LAYOUT_RATES
+from sim.costs.gemm.costs import EXACT_SUMS
+from sim.costs.gemm.gradients import LAYOUT_RATES
 from topologies.document import InputError
 from topologies.hardware import Fit, Gpu
 
@@ -169,6 +170,23 @@ def test_a_layout_is_slower_by_its_rate() -> None:
     gpu, shape = make_gpu(), (1280, 2560, 8192)
     forward, gradient = (product(gpu, *shape, "fp16", layout=layout) for layout in ("forward", "weight_gradient"))
     assert forward / gradient == pytest.approx(LAYOUT_RATES["weight_gradient"])
+
+
+def test_measured_gradients_count_in_their_layout() -> None:
+    """A gradient's rate is relative to the forward product of the same GPU; sizes of points are those of the layer."""
+    values = {"input_gradient": 0.8, "weight_gradient": 0.4}
+    plain = make_gpu(peaks=("fp16", "bf16"))
+    gpu = replace(plain, fits={**plain.fits, GRADIENTS.operation: Fit(values=values, sources={})})
+    tokens, outputs, inputs = 128.0, 2560.0, 8192.0
+    own = {1: (128, 8192, 2560), 2: (2560, 8192, 128)}
+    for code, layout in ((1, "input_gradient"), (2, "weight_gradient")):
+        seconds = product(gpu, *own[code], "bf16", layout=layout)
+        assert product(plain, *own[code], "bf16") / seconds == pytest.approx(values[layout])
+        sizes = {"m": tokens, "n": outputs, "k": inputs, "layout": float(code)}
+        columns = {name: np.array([size]) for name, size in sizes.items()}
+        assert GRADIENTS.seconds(plain, values, columns) == pytest.approx([seconds])
+        real = product(H100, *own[code], "bf16", layout=layout)
+        assert GRADIENTS.seconds(H100, LAYOUT_RATES, columns) == pytest.approx([real])
 
 
 def test_gradients_in_fp8_sum_apart_until_blackwell_and_forward_never_does() -> None:

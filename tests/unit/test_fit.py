@@ -8,7 +8,7 @@ import pytest
 import topologies
 from calibrate.fit import best_values, cross_validated, fit, fitted, half_widths
 from calibrate.fitting import Fitted, Left, fit_all
-from calibrate.samples import halves
+from calibrate.samples import Samples, halves
 from sim.costs.law import fit_of
 from sim.costs.laws import KERNEL_LAWS
 from tests.samples import TOY, TRUTH, toy_samples
@@ -76,6 +76,27 @@ def test_what_has_no_law_or_few_points_is_left_with_a_reason(monkeypatch: pytest
     few = next(fit_all([toy_samples(H100, count=5)]))
     assert isinstance(few, Left)
     assert "too few" in few.reason
+
+
+def test_gradients_are_fitted_after_the_forward_products_that_they_rest_on() -> None:
+    """A run's own forward fit is laid over the GPU first: here it is 20 % slower than the shipped one."""
+    random = np.random.default_rng(0)
+    points = {name: np.exp2(random.integers(9, 13, 24)).astype(np.float64) for name in ("m", "n", "k")}
+    layouts = {**points, "layout": 1.0 + np.arange(24) % 2}
+    forward, gradients = KERNEL_LAWS["gemm bf16"], KERNEL_LAWS["gemm gradients"]
+    slower = {**fit_of(H100, forward).values, "rate": fit_of(H100, forward)["rate"] / 1.2}
+    gpu = replace(H100, fits={"gemm bf16": replace(fit_of(H100, forward), values=slower)})
+    truth = {"input_gradient": 0.9, "weight_gradient": 0.7}
+    samples = [
+        Samples(operation=law.operation, part=H100.name, points=columns, seconds=law.seconds(gpu, values, columns),
+                rows=np.arange(24))
+        for law, values, columns in ((gradients, truth, layouts), (forward, slower, points))
+    ]  # fmt: skip
+    first, second = fit_all(samples)
+    assert isinstance(first, Fitted)
+    assert isinstance(second, Fitted)
+    assert (first.operation, second.operation) == ("gemm bf16", "gemm gradients")
+    assert second.fit.values == pytest.approx(truth, rel=0.01)
 
 
 def test_a_fit_of_another_version_is_refused_in_words() -> None:

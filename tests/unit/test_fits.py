@@ -8,18 +8,19 @@ import pytest
 import topologies
 from calibrate.profile import write_fits
 from topologies import fits as fits_module
-from topologies.document import InputError
+from topologies.document import Document, InputError, Value
+from topologies.fit_files import read_fits, written
 from topologies.fits import (
     fits_of,
     gpu_over,
+    hardware_of,
     laid_over,
     link_with_fits,
+    part_names,
     profile,
-    read_fits,
     relative,
     users_folder,
     with_fits,
-    written,
 )
 from topologies.hardware import Fit
 from topologies.parts import outlined
@@ -35,6 +36,10 @@ FIT = Fit(
     part="h100-80gb-sxm",
 )
 SHEETS = {name: replace(topologies.gpu(name), fits={}) for name in ("h100-80gb-sxm", "h200-sxm", "a100-80gb-sxm")}
+
+
+def quick(path: Path) -> Document:
+    return Document(name=path.name, data=written(path.read_text(encoding="utf-8")), lines={})
 
 
 @pytest.fixture
@@ -108,12 +113,31 @@ def test_a_folder_is_a_profile_of_all_parts_in_it(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("a: 1", "p.yaml: not a file of fits"),
-        ("part: x\nfits: {a: 1}", "p.yaml: fits.a: no values"),
-        ("part: x\nfits: {a: {values: {r: fast}}}", "p.yaml: fits.a.values.r: 'fast' is not a number; write one such"),
-        ("part: x\nfits: {a: {values: {r: 1}, spread: 3}}", "p.yaml: fits.a.spread: write two numbers"),
-        ("part: x\nfits: {a: {values: {r: 1}, domain: [1]}}", "p.yaml: fits.a.domain: write a mapping"),
-        ("part: x\nfits: {a: {values: {r: 1 ± x}}}", "p.yaml: fits.a.values.r: ' x' is not a number"),
-        ("part: x\nfits: {a: {values: {r: nan}}}", "p.yaml: fits.a.values.r: nan is not a finite number"),
+        ("part: x\nfits: {a: 1}", "p.yaml:2: fits.a: no values"),
+        (
+            "part: x\nfits: {a: {values: {r: fast}}}",
+            "p.yaml:2: fits.a.values.r: 'fast' is not a number; write one such",
+        ),
+        ("part: x\nfits: {a: {values: {r: 1}, spread: 3}}", "p.yaml:2: fits.a.spread: write two numbers"),
+        ("part: x\nfits: {a: {values: {r: 1}, spread: [.2, .1]}}", "p.yaml:2: fits.a.spread: 0.2 is above 0.1"),
+        ("part: x\nfits: {a: {values: {r: 1}, spread: [-9, 9]}}", "p.yaml:2: fits.a.spread: [-9, 9] is ln(measured /"),
+        ("part: x\nfits: {a: {values: {r: 1}, domain: [1]}}", "p.yaml:2: fits.a.domain: write a mapping"),
+        ("part: x\nfits: {a: {values: {r: 1}, domain: {m: [2, 1]}}}", "p.yaml:2: fits.a.domain.m: 2 is above 1; write"),
+        (
+            "part: x\nfits: {a: {values: {r: 1}, domian: {}}}",
+            "p.yaml:2: fits.a.domian: a fit has no such field; did you",
+        ),
+        ("part: x\nfits: {a: {values: {r: 1}, points: -3}}", "p.yaml:2: fits.a.points: -3 counts nothing; write"),
+        ("part: x\nfits: {a: {values: {r: 1}, origin: guessed}}", "p.yaml:2: fits.a.origin: 'guessed' is none; write"),
+        ("part: x\nfits: {a: {values: {r: 1 ± x}}}", "p.yaml:2: fits.a.values.r: ' x' is not a number"),
+        ("part: x\nfits: {a: {values: {r: 1 ± -2}}}", "p.yaml:2: fits.a.values.r: half of an interval is not negative"),
+        ("part: x\nfits: {a: {values: {r: nan}}}", "p.yaml:2: fits.a.values.r: nan is not a finite number"),
+        ("part: x\nfits: {a: {values: {r: .inf}}}", "p.yaml:2: .inf is not a finite number"),
+        ("parts: {x: 1}", "p.yaml:1: parts.x: write a mapping"),
+        (
+            "profile: x\nparts:\n  x:\n    a:\n      values: {r: inf}",
+            "p.yaml:5: parts.x.a.values.r: inf is not a finite",
+        ),
     ],
 )
 def test_what_is_no_profile_is_refused_with_the_place(text: str, said: str, tmp_path: Path) -> None:
@@ -122,6 +146,35 @@ def test_what_is_no_profile_is_refused_with_the_place(text: str, said: str, tmp_
     with pytest.raises(InputError) as refused:
         profile(path)
     assert str(refused.value).startswith(said)
+
+
+def test_a_profile_of_a_run_holds_several_parts_and_the_sheets_of_what_no_catalogue_has(tmp_path: Path) -> None:
+    path = tmp_path / "profile.yaml"
+    path.write_text(
+        "profile: cpu-x\nmachine: {backend: gloo}\nhardware: {gpu: {name: cpu-x}, link: {name: gloo-loopback}}\n"
+        "parts:\n  cpu-x:\n    a:\n      source: here\n      points: 9\n      spread: [-0.1, 0.1]\n"
+        "      error: [0.03, 0.09]\n      values: {rate: 0.5}\n    b: {values: {rate: 0.5}}\n"
+        "  gloo-loopback: {}\n",
+        encoding="utf-8",
+    )
+    of_cpu = replace(FIT, part="cpu-x")
+    assert profile(path) == {
+        "cpu-x": {"a": of_cpu, "b": replace(of_cpu, spread=None, num_points=0)},
+        "gloo-loopback": {},
+    }
+    assert profile(tmp_path) == profile(path)
+    assert hardware_of(path) == {"gpu": {"name": "cpu-x"}, "link": {"name": "gloo-loopback"}}
+
+
+@pytest.mark.parametrize("sheets", ["{cpu: {}}", "{gpu: fast}", "[1]"])
+def test_sheets_that_are_none_are_refused(sheets: str, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(f"hardware: {sheets}\nparts: {{}}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"p\.yaml:1: hardware"):
+        hardware_of(tmp_path)
+
+
+def test_the_parts_of_a_cluster_are_named_once() -> None:
+    assert part_names(topologies.load("dgx-h100", 16)) == ["h100-80gb-sxm", "nvlink4", "ib-ndr400"]
 
 
 def test_an_empty_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
@@ -144,16 +197,17 @@ def test_every_shipped_fit_can_be_read_and_is_small() -> None:
 def test_the_quick_reader_sees_what_the_careful_one_sees() -> None:
     for path in fits_module.FOLDER.glob("*.yaml"):
         (careful,) = profile(path).values()
-        assert read_fits(written(path.read_text(encoding="utf-8"))) == careful, path.name
+        assert read_fits(quick(path)) == {path.stem: careful}, path.name
 
 
 def test_the_quick_reader_reads_texts_with_anything_in_them(tmp_path: Path) -> None:
     odd = replace(FIT, sources={"rate": 'a, "b": {c} [d]: e \\ f'}, domain={"m": (1.0, 2.0), "n": (0.5, 1e9)})
     write_fits(tmp_path / "p.yaml", "p", {"an op": odd, "b": replace(odd, origin="measured")}, command="c")
     (careful,) = profile(tmp_path / "p.yaml").values()
-    assert read_fits(written((tmp_path / "p.yaml").read_text(encoding="utf-8"))) == careful
+    assert read_fits(quick(tmp_path / "p.yaml")) == {"p": careful}
 
 
 def test_read_fits_keeps_the_origin_that_is_written() -> None:
-    found = read_fits({"part": "x", "fits": {"a": {"origin": "datasheet", "source": "s", "values": {"r": "1 ± 0.1"}}}})
+    fit: Value = {"origin": "datasheet", "source": "s", "values": {"r": "1 ± 0.1"}}
+    found = read_fits(Document(name="x.yaml", data={"part": "x", "fits": {"a": fit}}, lines={}))["x"]
     assert (found["a"].origin, found["a"].half_widths["r"], found["a"].num_points) == ("datasheet", 0.1, 0)

@@ -1,5 +1,7 @@
 """What no GPU and no wire can do is told apart from what is measured."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -33,10 +35,15 @@ CASES: dict[str, tuple[dict[str, float], float]] = {
     "custom all-reduce vllm": (NODE, 7 / 8 * GIB / NVLINK.bandwidth),
     "nccl network": (OVER_NODES, GIB / 2 / 400e9),
     "nccl all-to-all network": (OVER_NODES, 8 * GIB / 2 / 400e9),
-    "power": ({"alone": 1.0}, 0.0),
+    "gemm gradients": ({"m": 8192, "n": 8192, "k": 8192, "layout": 2}, 2 * 8192**3 / H100.peak_flops["bf16"]),
+    "attention backward": ({**PREFILL, "causal": 1}, 5 * 4 * 32 * 8192**2 * 128 / H100.peak_flops["bf16"]),
+    "nccl send": ({"num_gpus": 2, "num_nodes": 2, "gpus_per_node": 8, "nbytes": GIB}, GIB / 400e9),
+    "power": ({"alone": 1.0}, 1.0),
+    "sharing": ({"alone": 0.5}, 0.5),
 }
-"""By operation a point, and the least seconds that a hand reckons: FLOPs at the peak, bytes beyond the L2 at the
-bandwidth, and (n-1)/n of a buffer through a port, or half of it through eight NICs of 50 GB/s."""
+"""By operation a point, and the least seconds that a hand reckons: FLOPs at the peak (backward of causal attention five
+products of half the scores), bytes beyond the L2 at the bandwidth, (n-1)/n of a buffer through a port, or half of it
+through eight NICs of 50 GB/s, a message through all eight; and what the same kernel takes alone."""
 
 
 def samples(operation: str, point: dict[str, float], seconds: float) -> Samples:
@@ -75,3 +82,11 @@ def test_what_is_not_in_the_catalogue_has_no_limit_but_a_launch() -> None:
         rows=np.array([2]),
     )
     assert list(limits.broken(unknown)) == []
+
+
+def test_a_processors_own_figures_bound_nothing_but_a_call_takes_its_time() -> None:
+    """The sheet of a processor is measured itself: 1 us for a product of 8192 is not refused by it, 0.1 us is."""
+    point = {"m": 8192.0, "n": 8192.0, "k": 8192.0}
+    fast = replace(samples("gemm bf16", point, MICROSECOND), part="cpu-amd-epyc")
+    assert list(limits.broken(fast)) == []
+    assert len(list(limits.broken(replace(fast, seconds=fast.seconds / 10)))) == 1

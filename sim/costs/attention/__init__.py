@@ -6,7 +6,7 @@ HBM and reads them again. Decoding reads a cache of keys and values for a single
 
 from sim.costs.attention.decode import LAWS as _DECODE
 from sim.costs.attention.decode import paged_decode
-from sim.costs.attention.flash import FORWARD, flash_backward, flash_forward, flash_lengths
+from sim.costs.attention.flash import BACKWARD, FORWARD, flash_backward, flash_forward, flash_lengths
 from sim.costs.attention.latent import latent_decode
 from sim.costs.attention.prefill import LAWS as _PREFILL
 from sim.costs.attention.prefill import paged_prefill
@@ -14,6 +14,7 @@ from sim.costs.attention.shape import BLOCK, Shape, num_kept_blocks
 from sim.costs.attention.unfused import Kernels, unfused_backward, unfused_forward
 
 __all__ = [
+    "BACKWARD",
     "BLOCK",
     "FORWARD",
     "LAWS",

@@ -4,11 +4,14 @@ The data sheet's shares of the peak are those of 16k tokens and head size 128; h
 fall short of it comes from what was measured of prefill. Backward makes the scores again: five products, not two.
 """
 
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Final
 
 import numpy as np
 
+from sim.costs import processor
 from sim.costs.attention.kernels import HIDDEN, FlashKernel, kernel_of, product_rate
 from sim.costs.attention.prefill import LAWS
 from sim.costs.attention.shape import BLOCK, Shape
@@ -28,6 +31,8 @@ kernels of other GPUs cut others, which says nothing of training. An assumption.
 @lru_cache(maxsize=65536)
 def flash_forward(gpu: Gpu, shape: Shape) -> float:
     """Seconds: two products, 4 s^2 d FLOPs per head (s times the keys, where these are others), less what is hidden."""
+    if gpu.is_processor:
+        return _on_processor(gpu, shape)
     return _forward(gpu, fit_of(gpu, FORWARD).values, shape)
 
 
@@ -37,9 +42,9 @@ def flash_backward(gpu: Gpu, shape: Shape) -> float:
 
     Three are as wide as keys (scores, gradients of queries and keys), two as values.
     """
-    queries = _queries(shape, (shape.seq_len,), shape.batch, shape.keys - shape.seq_len)
-    work = (3 * shape.head_dim + 2 * shape.value_dim) / (shape.head_dim + shape.value_dim)
-    return _seconds(gpu, shape, queries, gpu.fit["flash_backward_efficiency"], work, 2 * shape.operand_nbytes)
+    if gpu.is_processor:
+        return _on_processor(gpu, shape, is_backward=True)
+    return _backward(gpu, fit_of(gpu, BACKWARD).values, shape)
 
 
 @lru_cache(maxsize=65536)
@@ -48,15 +53,30 @@ def flash_lengths(gpu: Gpu, shape: Shape, lengths: tuple[int, ...]) -> float:
 
     `shape` says all but their number and length: its `batch` and `seq_len` are not looked at.
     """
+    if gpu.is_processor:
+        return sum(_on_processor(gpu, replace(shape, batch=1, seq_len=length)) for length in lengths)
     share = sum(lengths) / (shape.batch * shape.seq_len)
     nbytes = shape.operand_nbytes * share
     queries = _queries(shape, lengths, 1)
     return _seconds(gpu, shape, queries, _level(gpu, fit_of(gpu, FORWARD).values), 1.0, nbytes)
 
 
+def _on_processor(gpu: Gpu, shape: Shape, *, is_backward: bool = False) -> float:
+    heads, width = shape.batch * shape.num_heads, (shape.head_dim + shape.value_dim) / 2
+    sizes = (heads, shape.seq_len, shape.keys, width)
+    return processor.attention(gpu, *sizes, causal=shape.causal, is_backward=is_backward)
+
+
 def _forward(gpu: Gpu, values: Values, shape: Shape) -> float:
     queries = _queries(shape, (shape.seq_len,), shape.batch, shape.keys - shape.seq_len)
     return _seconds(gpu, shape, queries, _level(gpu, values), 1.0, shape.operand_nbytes)
+
+
+def _backward(gpu: Gpu, values: Values, shape: Shape) -> float:
+    queries = _queries(shape, (shape.seq_len,), shape.batch, shape.keys - shape.seq_len)
+    work = (3 * shape.head_dim + 2 * shape.value_dim) / (shape.head_dim + shape.value_dim)
+    level = gpu.fit["flash_backward_efficiency"] * values["level"]
+    return _seconds(gpu, shape, queries, level, work, 2 * shape.operand_nbytes)
 
 
 def _level(gpu: Gpu, values: Values) -> float:
@@ -99,9 +119,9 @@ def _queries(shape: Shape, lengths: tuple[int, ...], batch: int, num_before: int
 _WIDTHS: Final = ("num_heads", "num_kv_heads", "head_dim", "value_dim")
 
 
-def _of_points(gpu: Gpu, values: Values, points: Points) -> Array:
-    columns = zip(*(points[name].tolist() for name in FORWARD.inputs), strict=True)
-    return np.array([_forward(gpu, values, _shape(*map(int, point))) for point in columns])
+def _of_points(seconds: Callable[[Gpu, Values, Shape], float], gpu: Gpu, values: Values, points: Points) -> Array:
+    columns = zip(*(points[name].tolist() for name in _INPUTS), strict=True)
+    return np.array([seconds(gpu, values, _shape(*map(int, point))) for point in columns])
 
 
 def _shape(batch: int, seq_len: int, num_heads: int, head_dim: int, causal: int) -> Shape:
@@ -109,12 +129,22 @@ def _shape(batch: int, seq_len: int, num_heads: int, head_dim: int, causal: int)
     return Shape(batch=batch, seq_len=seq_len, precision="bf16", causal=bool(causal), **heads)
 
 
+_INPUTS: Final = ("batch", "seq_len", "num_heads", "head_dim", "causal")
+_LEVEL: Final = {
+    "level": Parameter(start=1.0, low=0.3, high=1.5, meaning="share of what the data sheet calls achievable of it")
+}
 FORWARD: Final[Law[Gpu]] = Law(
     operation="attention forward",
-    inputs=("batch", "seq_len", "num_heads", "head_dim", "causal"),
-    parameters={
-        "level": Parameter(start=1.0, low=0.3, high=1.5, meaning="share of what the data sheet calls achievable of it")
-    },
-    seconds=_of_points,
+    inputs=_INPUTS,
+    parameters=_LEVEL,
+    seconds=partial(_of_points, _forward),
+    on_processor=processor.ATTENTION,
 )
-"""The kernel of training in 16 bits; nobody's tables are shipped, so that it stands at what the data sheet says."""
+BACKWARD: Final[Law[Gpu]] = Law(
+    operation="attention backward",
+    inputs=_INPUTS,
+    parameters=_LEVEL,
+    seconds=partial(_of_points, _backward),
+    on_processor=processor.ATTENTION_BACKWARD,
+)
+"""The kernels of training in 16 bits; nobody's tables are shipped, so that they stand at what the data sheet says."""

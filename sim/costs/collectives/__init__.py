@@ -1,5 +1,7 @@
 """Collectives as activities: a latency, then bytes over wires, no faster than protocol and channels allow.
 
+Between GPUs they are NCCL's; between processes of one machine those of Gloo (gloo.py).
+
 `nbytes` is the size as nccl-tests defines it: the buffer of an all-reduce or broadcast, the gathered total of an
 all-gather, the input of a reduce-scatter. A group of one GPU does nothing and costs nothing.
 """
@@ -8,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
+from sim.costs.collectives import gloo
 from sim.costs.collectives.all_to_all import all_to_all
 from sim.costs.collectives.chain import Load, members, shares
 from sim.costs.collectives.deepep import combine, dispatch
@@ -54,6 +57,8 @@ COLLECTIVES: Final[Mapping[CollectiveOperation, Collect]] = {
 
 def activity_of(cluster: Cluster, gpus: Sequence[int], instruction: Collective) -> Activity:
     """What a collective of these GPUs does to the wires."""
+    if cluster.library == "gloo" and instruction.operation != "exchange":
+        return gloo.collective(cluster, gpus, instruction.operation, instruction.nbytes)
     if instruction.operation == "dispatch" or instruction.operation == "combine":
         assert instruction.tokens is not None
         kernel = dispatch if instruction.operation == "dispatch" else combine
@@ -62,7 +67,9 @@ def activity_of(cluster: Cluster, gpus: Sequence[int], instruction: Collective) 
 
 
 def collective(cluster: Cluster, gpus: Sequence[int], operation: CollectiveOperation, nbytes: float) -> Activity:
-    """The activity of one of NCCL's operations among these GPUs."""
+    """The activity of one of NCCL's operations among these GPUs, or of Gloo's."""
+    if cluster.library == "gloo":
+        return gloo.collective(cluster, gpus, operation, nbytes)
     return _activity(cluster, tuple(gpus), operation, nbytes)
 
 
@@ -94,6 +101,8 @@ def alone(cluster: Cluster, activity: Activity) -> float:
 def footprint(cluster: Cluster, gpus: Sequence[int]) -> tuple[tuple[float, ...], Mapping[float, tuple[Load, ...]]]:
     """What all collectives of a group have in common: the figures of every way that NCCL may take, and for
     each `crossing` that they may have, bytes over each wire for each byte of a chain."""
+    if cluster.library == "gloo":
+        return gloo.footprint(cluster, gpus)
     if len(gpus) == 1:
         return (), {}
     group = tuple(gpus)

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.costs.collectives import gloo
 from sim.costs.collectives.chain import Load, members
 from sim.costs.collectives.exchange import between, inside, joined, scaled
 from sim.costs.collectives.group import version_of
@@ -55,6 +56,8 @@ NETWORK_PARAMETERS: Final[Mapping[str, Parameter]] = {
 
 def all_to_all(cluster: Cluster, gpus: Sequence[int], nbytes: float) -> Activity:
     """`nbytes` is each rank's buffer, as nccl-tests defines it: of n ranks each gets nbytes / n from each."""
+    if cluster.library == "gloo":
+        return gloo.collective(cluster, gpus, "all_to_all", nbytes)
     return _activity(cluster, tuple(gpus), nbytes)
 
 

@@ -4,24 +4,18 @@ Layouts of training: forward y = x w^T, input gradient dx = dy w, weight gradien
 tokens and added to what is there. The same FLOPs; what differs is how operands lie in memory.
 """
 
-from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
-from sim.costs import ELEMENT
+from sim.costs import ELEMENT, processor
 from sim.costs.gemm.formats import FORMATS
+from sim.costs.gemm.gradients import Layout, layout_rate
 from sim.costs.gemm.kernels import in_l2, product_seconds, quantise_seconds
 from sim.costs.gemm.laws import values_of
 from sim.costs.law import Array, Values
 from topologies.hardware import Gpu
-
-Layout = Literal["forward", "input_gradient", "weight_gradient"]
-
-LAYOUT_RATES: Final[Mapping[Layout, float]] = {"forward": 1.0, "input_gradient": 1.0, "weight_gradient": 0.93}
-"""Rate relative to the forward layout: the middle of 50 linear layers of 4,096 tokens on a B200 in bf16, the weight
-gradient with fp32 sums (SimuMax, configs/system/b200_bf16_ceperm.json at e691807): a data-sheet figure for all GPUs."""
 
 EXACT_SUMS: Final = 1 / 1.15
 """Rate of an fp8 gradient before Blackwell: partial sums go to fp32 registers on the way, which forward leaves out for
@@ -74,6 +68,8 @@ def product(
     tokens has k = T. `output_nbytes` is what an output moves: 2 to write 16 bits, 8 to add to an fp32 sum (read and
     write). Weights that fit into a part of the L2 are found there, as in the benchmarks, unless `cold_weights`.
     """
+    if gpu.is_processor:
+        return processor.product(gpu, layout, m, n, k, batch)
     kind, values = FORMATS[precision], values_of(gpu, precision)
     rows, columns, depth = np.array([[m], [n], [k]], dtype=np.float64)
     cold = _coldness(gpu, values, batch * kind.weight * columns * depth, cold_weights)
@@ -84,7 +80,7 @@ def product(
 def rate_of(gpu: Gpu, precision: str, layout: Layout) -> float:
     """What a layout leaves of the rate that was measured forward."""
     sums_apart = precision == "fp8" and layout != "forward" and "fp4" not in gpu.peak_flops
-    return LAYOUT_RATES[layout] * (EXACT_SUMS if sums_apart else 1.0)
+    return layout_rate(gpu, layout) * (EXACT_SUMS if sums_apart else 1.0)
 
 
 @lru_cache(maxsize=_CACHED)
@@ -95,7 +91,8 @@ def quantise(gpu: Gpu, rows: int, width: int, precision: str, *, transposed: boo
     transpose, for the forward and the weight gradient; the output's gradient likewise for both gradients; and a weight
     once a step.
     """
-    kind, values = FORMATS[precision], values_of(gpu, precision)
+    kind = FORMATS[precision]
+    values = values_of(gpu, precision) if kind.quantises else {}
     return float(quantise_seconds(gpu, values, kind, np.array([float(rows) * width]), copies=1 + transposed)[0])
 
 

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from sim.costs import processor
 from sim.costs.law import Array, Law, Parameter, Points, Values, fit_of
 from topologies.hardware import Gpu
 from topologies.quantity import GIGA, MICROSECOND, NANOSECOND, TERA
@@ -60,6 +61,8 @@ def _parameters() -> Mapping[str, Parameter]:
 
 def stream(gpu: Gpu, nbytes: float) -> float:
     """Seconds of one kernel that moves `nbytes`, as vectors, read or written once."""
+    if gpu.is_processor:
+        return processor.stream(gpu, nbytes)
     return _stream(gpu, float(nbytes)) + gpu.fit["kernel_latency"]
 
 
@@ -71,6 +74,8 @@ def _stream(gpu: Gpu, nbytes: float) -> float:
 @lru_cache(maxsize=65536)
 def row_kernel(gpu: Gpu, name: RowKernel, rows: int, width: int) -> float:
     """Seconds of a kernel that gives each of `rows` a block of threads; an element is of `width`, see ROW_NBYTES."""
+    if gpu.is_processor:
+        return processor.stream(gpu, ROW_NBYTES[name] * rows * width)
     nbytes = np.array([ROW_NBYTES[name] * rows * width])
     values, columns = fit_of(gpu, LAW).values, (np.array([float(rows)]), np.array([float(width)]))
     return float(_by_rows(gpu, values, name, *columns, nbytes)[0]) + gpu.fit["kernel_latency"]
@@ -125,6 +130,10 @@ def _seconds(gpu: Gpu, values: Values, points: Points) -> Array:
 
 
 LAW: Final[Law[Gpu]] = Law(
-    operation="memory bound", inputs=("kind", "rows", "width", "nbytes"), parameters=_parameters(), seconds=_seconds
+    operation="memory bound",
+    inputs=("kind", "rows", "width", "nbytes"),
+    parameters=_parameters(),
+    seconds=_seconds,
+    on_processor=processor.STREAM,
 )
 LAWS: Final = (LAW,)

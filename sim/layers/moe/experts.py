@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from sim.costs import sharing
-from sim.costs.gemm import FORMATS
+from sim.costs.gemm import FORMATS, Layout
 from sim.costs.grouped_gemm import grouped_gemm, grouped_weight_gradient, is_measured, law_of
 from sim.costs.law import basis_of
 from sim.instructions import NO_LOAD, Block, Compute, Load
@@ -139,7 +139,8 @@ def _bias_gradient(context: Context, rows: Rows) -> Block:
 def _product(context: Context, name: str, rows: Rows, width_in: int, width_out: int) -> Compute:
     """One product per expert, all in one kernel; where there are fewer rows than experts, some have none."""
     gpu, precision = context.gpu, context.precision
-    seconds = grouped_gemm(gpu, rows, width_out, width_in, precision)
+    layout: Layout = "input_gradient" if name.endswith("input gradient") else "forward"
+    seconds = grouped_gemm(gpu, rows, width_out, width_in, precision, layout=layout)
     known = is_measured(precision) and name.endswith("forward")
     basis = basis_of(gpu, law_of(precision), seconds, is_measured=known)
     load = _load(context, seconds, rows, width_out, width_in)

@@ -1,0 +1,92 @@
+"""What each rank of `calibrate run` does: agree on the machine and the plan, then measure point by point."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from calibrate import journal
+from calibrate.bench import loopback, plan, processor, session, world
+from calibrate.bench.point import Point, Ranks
+from calibrate.machines import machine
+from calibrate.machines.at_hand import machine_of
+from calibrate.machines.machine import Machine
+from calibrate.measurement import Measurement
+from calibrate.running.asked import Asked, Family, Planned, Told
+from topologies.document import Value
+
+Said = TypeVar("Said")
+
+
+def work(ranks: Ranks, asked: Asked, tell: Callable[[Told], None]) -> bool:
+    """Measure what is asked for; returns whether all points of the plan were walked. All ranks call it."""
+    at_hand = _machine(ranks, asked)
+    gpu = machine.gpu_of(at_hand.part, at_hand.hardware)
+    points = left(plan.points(at_hand, gpu, asked.budget, only=asked.only), _agreed(asked.measured))
+    if ranks.rank == 0:
+        tell(at_hand)
+        tell(planned(points, at_hand))
+    if asked.is_plan:
+        return True
+    end = time.monotonic() + asked.seconds
+    return session.measure(points, ranks, tell, lambda: time.monotonic() > end)
+
+
+def left(points: Iterable[Point], measured: Sequence[Measurement]) -> list[Point]:
+    """The points that were not measured yet; a measurement may know more inputs than its point."""
+    known: dict[tuple[str, ...], list[Measurement]] = {}
+    for one in measured:
+        known.setdefault((one.operation, one.part, one.fabric), []).append(one)
+
+    def is_known(point: Point) -> bool:
+        alike = known.get((point.operation, point.part, point.fabric), ())
+        return any(point.inputs.items() <= one.inputs.items() for one in alike)
+
+    return [point for point in points if not is_known(point)]
+
+
+def planned(points: Iterable[Point], at_hand: Machine) -> Planned:
+    """The points by operation, in the order in which these begin."""
+    groups: dict[tuple[str, str], list[Point]] = {}
+    for point in points:
+        groups.setdefault((point.operation, point.part), []).append(point)
+    return Planned(
+        families=tuple(
+            Family(
+                operation=operation,
+                part=part,
+                points=len(group),
+                seconds=plan.expected_seconds(at_hand, group)[operation],
+                groups=tuple(dict.fromkeys(point.members for point in group if point.members)),
+            )
+            for (operation, part), group in groups.items()
+        )
+    )
+
+
+def _machine(ranks: Ranks, asked: Asked) -> Machine:
+    """That of rank 0, with the sheets of what no catalogue has; of a resumed run, those that were measured first."""
+    hosts = world.hosts()
+    here = machine_of(
+        asked.backend,
+        num_gpus=ranks.num_ranks,
+        num_nodes=ranks.num_ranks // ranks.ranks_per_node,
+        hosts=hosts,
+        gpu=asked.gpu,
+        fabric=asked.fabric,
+    )
+    found = _agreed(asked.found)
+    if found is not None:
+        journal.check_same(found, here)
+        return found
+    return _agreed(replace(here, hardware=_hardware(ranks)) if here.is_cpu else here)
+
+
+def _hardware(ranks: Ranks) -> dict[str, Value]:
+    """The sheets of a processor and of the loopback; all ranks call it."""
+    return {"gpu": processor.sheets(ranks), "link": loopback.sheet(ranks)}
+
+
+def _agreed(value: Said) -> Said:
+    """What rank 0 says; all call it."""
+    return world.gathered((value,))[0][0]

@@ -1,0 +1,136 @@
+"""The ranks as torch.distributed knows them: a control plane by Gloo over all of them, and groups that are measured.
+
+What is measured may hang or break; the control plane has its own connections, so that it can still be told.
+"""
+
+import contextlib
+import os
+import socket
+import warnings
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from functools import cache
+from typing import Final, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch._C._distributed_c10d import Store
+from torch.distributed import ProcessGroup
+
+from calibrate.bench.point import Ranks
+from calibrate.machines.machine import Backend
+from topologies.document import InputError, Missing
+
+Told = TypeVar("Told")
+
+PATIENCE: Final = timedelta(minutes=30)
+"""Of the control plane and of groups: far beyond that of a point (session.py), which is what should be told."""
+MEETING: Final = timedelta(minutes=5)
+"""In which all ranks must have come."""
+
+
+@contextlib.contextmanager
+def entered(
+    store: Store, *, rank: int, num_ranks: int, local_rank: int, backend: Backend, shares_gpu: bool = False
+) -> Iterator[Ranks]:
+    """Within it this process is one of the ranks, with its device and a control plane: the default group.
+
+    Raises Missing where the device or backend is not there, InputError where ranks stand unevenly or share a GPU.
+    """
+    _quieten()
+    device = _device(backend, local_rank, shares_gpu=shares_gpu)
+    store.set_timeout(MEETING)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=num_ranks, timeout=PATIENCE)
+    places = gathered((socket.gethostname(), _identity(device)))
+    if not shares_gpu:
+        _check_apart(places)
+    yield Ranks(
+        rank=rank,
+        num_ranks=num_ranks,
+        ranks_per_node=ranks_per_node([host for host, _ in places]),
+        device=device,
+        shares_gpu=shares_gpu,
+    )
+    dist.barrier()
+    group_of.cache_clear()
+    dist.destroy_process_group()
+
+
+@cache
+def group_of(members: tuple[int, ...], device: torch.device) -> ProcessGroup | None:
+    """These ranks by the backend of the device; made once, by all ranks together, members or not, in the same order.
+
+    Returns None on a rank that is no member.
+    """
+    is_gpu = device.type == "cuda"
+    made = dist.new_group(list(members), backend="nccl" if is_gpu else "gloo", timeout=PATIENCE)
+    return made if dist.get_rank() in members else None
+
+
+def gathered(value: Told) -> list[Told]:
+    """What each rank says, by rank; all call it."""
+    values: list[Told | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return cast("list[Told]", values)
+
+
+def hosts() -> tuple[str, ...]:
+    """The names of the nodes, in the order of ranks; all call it."""
+    return tuple(dict.fromkeys(gathered(socket.gethostname())))
+
+
+def ranks_per_node(hosts: Sequence[str]) -> int:
+    """How many ranks are on each node, given the host of each.
+
+    Raises InputError where they are not as many on each, or those of a node do not follow each other.
+    """
+    names = list(dict.fromkeys(hosts))
+    counts = [hosts.count(name) for name in names]
+    if len(set(counts)) > 1:
+        told = ", ".join(f"{count} on {name}" for name, count in zip(names, counts, strict=True))
+        raise InputError(f"processes stand unevenly: {told}; start as many on each host")
+    if any(hosts[index] != names[index // counts[0]] for index in range(len(hosts))):
+        raise InputError(
+            "neighbouring ranks stand on different hosts; start them block by block (--distribution=block)"
+        )
+    return counts[0]
+
+
+def _check_apart(places: Sequence[tuple[str, str]]) -> None:
+    """No two ranks on one GPU."""
+    for rank, (host, gpu) in enumerate(places):
+        first = places.index((host, gpu))
+        if gpu and first != rank:
+            raise InputError(f"ranks {first} and {rank} on {host} have the same GPU; give each process its own")
+
+
+def _device(backend: Backend, local_rank: int, *, shares_gpu: bool) -> torch.device:
+    if backend == "gloo":
+        torch.set_num_threads(1)
+        return torch.device("cpu")
+    if not (torch.cuda.is_available() and dist.is_nccl_available()):
+        raise Missing(f"{socket.gethostname()}: this torch finds no GPU, or has no NCCL; --backend gloo needs neither")
+    device = torch.device("cuda", _slot(local_rank, torch.cuda.device_count(), shares_gpu=shares_gpu))
+    torch.cuda.set_device(device)
+    return device
+
+
+def _slot(local_rank: int, num_visible: int, *, shares_gpu: bool) -> int:
+    """Which of the visible GPUs is this rank's; a launcher may also show each process one GPU, its own."""
+    if local_rank < num_visible:
+        return local_rank
+    if num_visible == 1 or shares_gpu:
+        return local_rank % num_visible
+    raise InputError(f"{socket.gethostname()}: {num_visible} GPUs, but a process {local_rank + 1}; start one for each")
+
+
+def _identity(device: torch.device) -> str:
+    """Of a GPU; processors are shared."""
+    return str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else ""
+
+
+def _quieten() -> None:
+    """Remarks of torch are for its own developers; NCCL says what is wrong when asked (NCCL_DEBUG)."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=UserWarning)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

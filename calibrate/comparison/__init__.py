@@ -1,0 +1,1 @@
+"""Two profiles, or a profile and a reference, side by side."""

@@ -1,0 +1,1 @@
+"""`calibrate run`: what is asked for, measured, fitted and said."""
