@@ -13,7 +13,7 @@ from sim.costs.law import Array
 from sim.costs.laws import COLLECTIVE_LAWS, KERNEL_LAWS
 from topologies.catalogue import names
 from topologies.document import InputError, Value
-from topologies.hardware import Fit
+from topologies.hardware import PROCESSOR, Fit
 
 Domain = Mapping[str, tuple[float, float]]
 
@@ -29,6 +29,14 @@ LINKS: Final = (
     "nccl node", "nccl network", "nccl all-to-all node", "nccl all-to-all network", "nccl send", "gloo",
 )  # fmt: skip
 """Of the links' operations those that are asked in a cluster which a link's name alone tells."""
+
+
+def inputs_of(part: str, operation: str) -> tuple[str, ...]:
+    """The inputs of an operation's law on the part of that name; none where there is no law."""
+    law = KERNEL_LAWS.get(operation) or COLLECTIVE_LAWS.get(operation)
+    if law is None:
+        return ()
+    return law.on_processor.inputs if law.on_processor and part.startswith(PROCESSOR) else law.inputs
 
 
 def over(part: str, operation: str, domain: Domain, hardware: Mapping[str, Value]) -> Samples | None:

@@ -7,7 +7,7 @@ of. Only the last line can be torn; it is dropped, and the run goes on behind th
 import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -15,16 +15,19 @@ from typing import Final
 import numpy as np
 import orjson
 
-from calibrate.machines.machine import Machine
+from calibrate.machines.machine import Machine, check_hardware
 from calibrate.measurement import Measurement
-from calibrate.records import machine_in, machine_record, mapping, measurement_in, record
+from calibrate.records import machine_in, machine_record, mapping, measurement_in, number, record
 from calibrate.samples import Samples
+from sim.costs.law import TIMED
 from topologies.document import InputError, Value, shorten
 from topologies.quantity import MB
 
 FORMAT: Final = "shardsim samples 1"
 NAME: Final = "samples.jsonl"
 SUFFIX: Final = ".jsonl"
+TOOK: Final = "took"
+"""The field of a line that says for how many seconds the run was at its point."""
 LARGEST = 200 * MB
 _SAME_VERSIONS = ("driver", "cuda", "nccl", "torch")
 _SAME_COUNTS = ("backend", "part", "link", "fabric", "num_gpus", "num_nodes")
@@ -32,11 +35,13 @@ _SAME_COUNTS = ("backend", "part", "link", "fabric", "num_gpus", "num_nodes")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """The first line: on which machine, by which command and on which day the measurements were made."""
+    """On which machine, by which command and on which day the measurements were begun, as the first line says; and for
+    how many seconds all runs together measured."""
 
     machine: Machine
     command: str
     date: str
+    seconds: float = 0.0
 
 
 def read(path: Path) -> tuple[Machine, tuple[Measurement, ...]]:
@@ -54,13 +59,26 @@ def begins(path: Path) -> bool:
 
 
 def read_whole(path: Path) -> tuple[Header, tuple[Measurement, ...]]:
-    """As `read`, with all that the first line says."""
+    """As `read`, with all else that the journal says."""
     lines = _lines(path)
     if not lines:
         raise InputError(f"{path}: nothing was measured yet; `calibrate run --out {path.parent} --resume` goes on")
     header = _header(f"{path}:1", _json(f"{path}:1", lines[0]))
-    measured = [measurement_in(f"{path}:{row}", _json(f"{path}:{row}", line)) for row, line in enumerate(lines[1:], 2)]
-    return header, tuple(measured)
+    rows = [(f"{path}:{row}", _json(f"{path}:{row}", line)) for row, line in enumerate(lines[1:], 2)]
+    seconds = sum(abs(number(at, TOOK, data.get(TOOK, 0.0))) for at, data in rows)
+    return replace(header, seconds=seconds), tuple(_measured(at, data, header.machine) for at, data in rows)
+
+
+def _measured(at: str, data: Mapping[str, Value], machine: Machine) -> Measurement:
+    """A line's measurement; InputError where it is of another machine than the first line's."""
+    if "format" in data:
+        raise InputError(f"{at}: another run begins here; keep the samples of each run in a file of its own")
+    one = measurement_in(at, data)
+    is_own = one.gpu == machine.part and one.fabric == machine.fabric if one.gpu else one.part == machine.part
+    if not is_own:
+        of = f"{one.part} of {one.gpu} {one.fabric}".strip() if one.gpu else one.part
+        raise InputError(f"{at}: of {of}, but the first line is of {machine.part}; keep each machine in its own file")
+    return one
 
 
 def samples(machine: Machine, measurements: Sequence[Measurement], *, source: str = "") -> list[Samples]:
@@ -74,7 +92,7 @@ def samples(machine: Machine, measurements: Sequence[Measurement], *, source: st
             groups.setdefault((one.operation, one.part, one.gpu, one.fabric, tuple(sorted(one.inputs))), []).append(
                 (row, one)
             )
-    told = source or f"measured by calibrate run on {machine.device}"
+    told = source or f"{TIMED} on {machine.device}"
     return [_samples(machine, group, told) for group in groups.values()]
 
 
@@ -124,10 +142,10 @@ class Journal:
         except OSError as error:
             raise _unwritable(path, error) from None
 
-    def add(self, measurement: Measurement) -> None:
-        """Write one measurement; when this returns it is on the disk."""
+    def add(self, measurement: Measurement, *, took: float = 0.0) -> None:
+        """Write one measurement, whose point took so many seconds in all; when this returns it is on the disk."""
         try:
-            self._write(record(measurement))
+            self._write({**record(measurement), TOOK: round(took, 3)})
         except OSError as error:
             raise _unwritable(self.path, error) from None
 
@@ -183,4 +201,8 @@ def _header(at: str, data: dict[str, Value]) -> Header:
     if data.get("format") != FORMAT:
         raise InputError(f"{at}: format {shorten(data.get('format'))} is not {FORMAT!r}; `calibrate run` writes it")
     machine = machine_in(at, data.get("machine"))
+    check_hardware(at, machine.hardware)
+    for kind in ("gpu", "link") if machine.is_cpu else ():
+        if kind not in machine.hardware:
+            raise InputError(f"{at}: machine.hardware.{kind} is missing; measure again into another --out")
     return Header(machine=machine, command=str(data.get("command", "")), date=str(data.get("date", "")))

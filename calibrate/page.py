@@ -46,7 +46,7 @@ def render(shown: Shown) -> str:
         {
             "name": operation,
             "facts": [*facts(fit), *compared(shown, operation)],
-            "rows": rows(operation, fit),
+            "rows": rows(shown.part, operation, fit),
             "plots": _plots([one for one in shown.scored if one.samples.operation == operation]),
         }
         for operation, fit in sorted(shown.fits.items())

@@ -52,7 +52,7 @@ def write_fits(path: Path, part: str, fits: Mapping[str, Fit], *, command: str, 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """How much a profile rests on: the points that were measured, those of them that were throttled or wrong and so
-    not fitted, and how long the last run measured."""
+    not fitted, and for how long all runs measured."""
 
     points: int
     throttled: int = 0

@@ -1,20 +1,23 @@
-"""The fits of one part as `calibrate show` tells them: parameters with intervals and meanings, and how they hold."""
+"""The fits of parts as `calibrate show` tells them: parameters with intervals and meanings, and how they hold."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from calibrate import sanity
 from calibrate.samples import Samples
 from calibrate.score import Scored, figures, scored_by
 from calibrate.subjects import is_known
-from sim.costs.laws import COLLECTIVE_LAWS, KERNEL_LAWS
+from sim.costs.laws import parameters_of
 from sim.reports.tables import Row, table
 from topologies.catalogue import named
 from topologies.document import InputError
-from topologies.fits import Fits, fits_of, fitted_parts, profile
+from topologies.fits import Fits, fits_of, fitted_parts
 from topologies.hardware import Fit
 from topologies.quantity import percent
 
+PROFILE = "profile.yaml"
+"""Of a folder that `calibrate run` wrote."""
 COLUMNS = ("parameter", "value", "80 % interval", "meaning")
 
 
@@ -27,29 +30,46 @@ class Shown:
     scored: tuple[Scored, ...]
 
 
-def of(reference: str, samples: Sequence[Samples], tell: Callable[[str], None] = lambda text: None) -> Shown:
-    """The fits of the part of that name, or in that file, beside those of the samples that are of it."""
-    part, fits = _found(reference)
-    scored = []
+def of(
+    reference: str, samples: Sequence[Samples], only: str = "", tell: Callable[[str], None] = lambda text: None
+) -> list[Shown]:
+    """The fits of the part of that name, or of all parts in that file or of `only` one of them, beside those of the
+    samples that are of it."""
+    found = _found(reference)
+    if only and only not in found:
+        raise InputError(f"--part {only}: {reference} has fits of {', '.join(found)}; write one of them")
+    chosen = {part: fits for part, fits in found.items() if only in ("", part)}
+    shown = [
+        Shown(part=part, fits=fits, scored=tuple(_scored(part, chosen, samples, tell))) for part, fits in chosen.items()
+    ]
+    if samples and not any(one.scored for one in shown):
+        others = ", ".join(sorted({one.part for one in samples}))
+        raise InputError(f"the tables measure {others}, not {', '.join(chosen)}; show that, or say --gpu")
+    return shown
+
+
+def _scored(
+    part: str, chosen: Mapping[str, Fits], samples: Sequence[Samples], tell: Callable[[str], None]
+) -> Iterator[Scored]:
     for one in samples:
         if one.part == part and is_known(one.operation):
             tell(f"predicting {one.operation}")
-            scored.append(scored_by(one, {part: fits}))
-    if samples and not scored:
-        others = ", ".join(sorted({one.part for one in samples}))
-        raise InputError(f"the tables measure {others}, not {part}; show that, or say --gpu")
-    return Shown(part=part, fits=fits, scored=tuple(scored))
+            yield scored_by(one, chosen)
 
 
-def _found(reference: str) -> tuple[str, Fits]:
-    if reference.lower().endswith((".yaml", ".yml")):
-        return next(iter(profile(Path(reference)).items()))
+def _found(reference: str) -> Mapping[str, Fits]:
+    path = Path(reference)
+    if path.is_dir() or reference.lower().endswith((".yaml", ".yml")):
+        found = sanity.checked(path / PROFILE if (path / PROFILE).exists() else path)
+        if not any(found.values()):
+            raise InputError(f"{reference}: no fits in it; `calibrate run` and `calibrate fit` write them")
+        return found
     part = _part(reference)
     fits = fits_of(part)
     if not fits:
         known = ", ".join(fitted_parts()) or "none yet"
         raise InputError(f"nobody measured {part}: no fits of it; parts with fits: {known}")
-    return part, fits
+    return {part: fits}
 
 
 def _part(reference: str) -> str:
@@ -62,14 +82,12 @@ def _part(reference: str) -> str:
         return named("links", reference)
 
 
-def meanings(operation: str) -> Mapping[str, str]:
-    """What each parameter of an operation's law says."""
-    law = KERNEL_LAWS.get(operation) or COLLECTIVE_LAWS.get(operation)
-    return {name: parameter.meaning for name, parameter in law.parameters.items()} if law else {}
+def render(shown: Sequence[Shown], width: int | None) -> str:
+    """All fits of the parts as text."""
+    return "\n".join(_render(one, width) for one in shown)
 
 
-def render(shown: Shown, width: int | None) -> str:
-    """All fits of the part as text."""
+def _render(shown: Shown, width: int | None) -> str:
     blocks = [_block(shown, operation, fit, width) for operation, fit in sorted(shown.fits.items())]
     return f"{shown.part}\n\n" + "\n".join(blocks)
 
@@ -77,18 +95,22 @@ def render(shown: Shown, width: int | None) -> str:
 def _block(shown: Shown, operation: str, fit: Fit, width: int | None) -> str:
     lines = [operation, *(f"  {line}" for line in facts(fit))]
     lines += [f"  {line}" for line in compared(shown, operation)]
-    parameters = [Row(cells=cells, record={}) for cells in rows(operation, fit)]
+    parameters = [Row(cells=cells, record={}) for cells in rows(shown.part, operation, fit)]
     body = table(COLUMNS, parameters, None if width is None else max(width - 2, 1))
     return "\n".join([*lines, *(f"  {line}" for line in body.splitlines())]) + "\n"
 
 
-def rows(operation: str, fit: Fit) -> list[tuple[str, str, str, str]]:
+def rows(part: str, operation: str, fit: Fit) -> list[tuple[str, str, str, str]]:
     """Each parameter: name, value, half of its interval, meaning."""
-    known = meanings(operation)
     return [
-        (name, f"{value:.4g}", _interval(fit.half_widths.get(name, 0.0)), known.get(name, ""))
+        (name, f"{value:.4g}", _interval(fit.half_widths.get(name, 0.0)), _meaning(part, operation, name))
         for name, value in fit.values.items()
     ]
+
+
+def _meaning(part: str, operation: str, name: str) -> str:
+    parameter = parameters_of(part, operation).get(name)
+    return parameter.meaning if parameter else ""
 
 
 def _interval(half_width: float) -> str:
@@ -124,20 +146,21 @@ def _signed(log: float) -> str:
     return f"{log:+.1%}".replace("%", " %")
 
 
-def records(shown: Shown) -> list[dict[str, object]]:
-    """A record for each parameter of each operation."""
+def records(shown: Sequence[Shown]) -> list[dict[str, object]]:
+    """A record for each parameter of each operation of each part."""
     return [
         {
-            "part": shown.part,
+            "part": one.part,
             "operation": operation,
             "parameter": name,
             "value": value,
             "half_width": fit.half_widths.get(name, 0.0),
-            "meaning": meanings(operation).get(name, ""),
+            "meaning": _meaning(one.part, operation, name),
             "origin": fit.origin,
             "points": fit.num_points,
             "source": fit.sources.get(name, ""),
         }
-        for operation, fit in sorted(shown.fits.items())
+        for one in shown
+        for operation, fit in sorted(one.fits.items())
         for name, value in fit.values.items()
     ]

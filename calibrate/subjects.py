@@ -46,9 +46,9 @@ def cluster_of(samples: Samples, profile: Mapping[str, Fits]) -> Cluster:
 
 
 def _own_link(samples: Samples) -> str:
-    """The link that was measured, where no catalogue has it; else GPUs are joined in their own way."""
+    """The link within a node, where no catalogue has it; else GPUs are joined in their own way."""
     sheet = samples.hardware.get("link")
-    return samples.part if isinstance(sheet, dict) and sheet.get("name") == samples.part else ""
+    return str(sheet["name"]) if isinstance(sheet, dict) and "name" in sheet else ""
 
 
 def _gpus_per_node(samples: Samples) -> int | None:

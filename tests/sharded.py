@@ -37,7 +37,7 @@ def relative_difference(made: torch.Tensor, expected: torch.Tensor) -> float:
 
 def difference_of(block: Block, shard: Shard, sizes: Sizes) -> float:
     """How far the block is from its reference on this rank."""
-    return largest_difference(block.prepare(shard, sizes)(), block.reference(shard, sizes))
+    return largest_difference(block.run(shard, sizes), block.reference(shard, sizes))
 
 
 def _worker(rank: int, work: Callable[[Shard], object], num_ranks: int, folder: Path, dtype: torch.dtype) -> None:

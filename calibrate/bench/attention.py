@@ -19,6 +19,7 @@ from calibrate.bench.shapes import Candidate, Heads, heads, roofline, spread_out
 from calibrate.bench.tensors import NUM_ROWS, difference, random, some
 from calibrate.machines.machine import Machine
 from calibrate.verification.sizes import Sizes
+from sim.costs.processor import PRECISION
 from topologies.hardware import Gpu
 
 BATCHES: Final = (1, 2, 4, 8)
@@ -32,7 +33,7 @@ CACHES: Final = (1, 4, 16, 64, 256)
 """Sequences decoded together."""
 
 FORWARD_ON_GPU, BACKWARD_ON_GPU, DECODE_ON_GPU = (12, 60, 160), (12, 60, 160), (6, 30, 100)
-FORWARD_ON_PROCESSOR, BACKWARD_ON_PROCESSOR, DECODE_ON_PROCESSOR = (18, 40, 80), (18, 40, 80), (2, 12, 30)
+FORWARD_ON_PROCESSOR, BACKWARD_ON_PROCESSOR, DECODE_ON_PROCESSOR = (16, 40, 80), (16, 40, 80), (2, 12, 30)
 """Points by the end of a quick, a default and a full run."""
 BACKWARD: Final = 2.5
 """Five products where forward has two [Dao 2023, FlashAttention-2]."""
@@ -43,7 +44,7 @@ TOLERANCE: Final = 0.03
 
 
 def points(machine: Machine, gpu: Gpu) -> Iterator[Point]:
-    """Forward, backward and decoding, in bf16, coarse to fine."""
+    """Forward, backward and decoding, in bf16 or on a processor in fp32, coarse to fine."""
     forward, backward, decode = (
         (FORWARD_ON_PROCESSOR, BACKWARD_ON_PROCESSOR, DECODE_ON_PROCESSOR)
         if machine.is_cpu
@@ -158,7 +159,7 @@ def _decoding(machine: Machine, gpu: Gpu, counts: tuple[int, int, int]) -> Itera
     for sizes, seconds, budget in spread_out(candidates, machine, gpu, counts):
         batch, length, *layer = sizes
         yield Point(
-            operation="sdpa decode bf16", part=machine.part,
+            operation=f"sdpa decode {PRECISION if machine.is_cpu else 'bf16'}", part=machine.part,
             inputs=dict(zip(("batch", "kv_len", "num_heads", "num_kv_heads", "head_dim"), sizes, strict=True)),
             prepare=partial(_decode, batch, length, Heads(*layer)), seconds=seconds, budget=budget,
         )  # fmt: skip

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from calibrate.bench.groups import Group, groups, pairs
 from calibrate.bench.point import Budget, Point, Ranks, Run
+from calibrate.bench.shapes import number_nbytes
 from calibrate.bench.tensors import TOLERANCE, difference, random
+from calibrate.bench.world import ALL_GATHER, REDUCE_SCATTER
 from calibrate.machines.machine import Machine, cluster_of
 from sim.costs.collectives.all_to_all import version_code
 from sim.costs.collectives.gloo import OPERATIONS, SEND
@@ -29,8 +31,6 @@ LARGEST: Final = int(GIB)
 LARGEST_ON_PROCESSOR: Final[Mapping[Budget, int]] = {"quick": int(16 * MIB), "default": int(64 * MIB)}
 STEPS: Final[tuple[tuple[int, Budget], ...]] = ((16, "quick"), (4, "quick"), (2, "default"))
 """From size to size, coarse to fine."""
-ELEMENT: Final = 2
-"""Bytes of a number in bf16."""
 PERIOD: Final = 65_521
 """Random numbers repeat after so many: a prime, so that no part of a buffer looks like another."""
 SAMPLED: Final = 4096
@@ -75,8 +75,9 @@ def _level(machine: Machine, group: Group, nbytes: int, step: int, budget: Budge
 
 def _point(machine: Machine, cluster: Cluster, operation: str, group: Group, nbytes: int, budget: Budget) -> Point:
     num_ranks = len(group.members)
-    part = max(1, nbytes // ELEMENT // num_ranks)
-    whole = ELEMENT * part * num_ranks
+    element = number_nbytes(machine)
+    part = max(1, nbytes // element // num_ranks)
+    whole = element * part * num_ranks
     link = cluster.node.nic if group.num_nodes > 1 else cluster.node.scale_up
     assert link is not None
     return Point(
@@ -176,7 +177,7 @@ def _all_gather(part: int, ranks: Ranks) -> Run:
     seat = seat_of(ranks)
     own = seat.numbers(seat.place, part)
     out = torch.empty(part * seat.num_ranks, dtype=own.dtype, device=seat.device)
-    go = partial(dist.all_gather_into_tensor, out, own, group=ranks.group)
+    go = partial(ALL_GATHER, out, own, group=ranks.group)
 
     def expected(index: Tensor) -> Tensor:
         values = torch.stack([seat.at(place, index % part) for place in range(seat.num_ranks)])
@@ -189,11 +190,13 @@ def _reduce_scatter(part: int, ranks: Ranks) -> Run:
     seat = seat_of(ranks)
     whole = seat.numbers(seat.place, part * seat.num_ranks)
     out = torch.empty(part, dtype=whole.dtype, device=seat.device)
-    go = partial(dist.reduce_scatter_tensor, out, whole, group=ranks.group)
+    go = partial(REDUCE_SCATTER, out, whole, group=ranks.group)
     return _run(seat, go, out.zero_, out, lambda index: seat.total(index + seat.place * part))
 
 
 def _broadcast(part: int, ranks: Ranks) -> Run:
+    """From the first of the group, which is done before the others are; on GPUs they follow each other back to back, so
+    that it waits for them before long, and all take what the slowest link does [nccl-tests: mean over ranks]."""
     seat = seat_of(ranks)
     buffer = seat.numbers(seat.place, part * seat.num_ranks)
     go = partial(dist.broadcast, buffer, group=ranks.group, group_src=0)

@@ -1,7 +1,7 @@
 """Matrix products, with the operands as a linear layer has them: y = x w^T, dx = dy w, dw = dy^T x.
 
-Which operand is transposed decides which kernel runs: the gradients of a layer are a little slower than its forward on
-a GPU, and several times on a processor. All are timed warm, as the tables of the law: `in_l2` says what that means.
+Which operand is transposed decides which kernel runs: the gradients of a layer may be a little slower than its forward.
+All are timed warm, as the tables of the law: `in_l2` says what that means. On GPUs in bf16, on processors in fp32.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,20 +13,29 @@ import torch
 from torch import Tensor
 
 from calibrate.bench.point import Point, Ranks, Run
-from calibrate.bench.shapes import Candidate, roofline, small_weights, spread_out, weights
+from calibrate.bench.shapes import Candidate, number_nbytes, roofline, small_weights, spread_out, weights
 from calibrate.bench.tensors import random, wrong_product
 from calibrate.machines.machine import Machine
 from calibrate.verification.sizes import Sizes
+from sim.costs.processor import PRECISION
 from topologies.hardware import Gpu
 
 Layout = Literal[0, 1, 2]
 """0 is forward, 1 the gradient of the input, 2 that of the weights; m, n, k are always those of forward."""
 
 TOKENS: Final = tuple(2**power for power in range(16))
-TOKENS_ON_PROCESSOR: Final = tuple(2**power for power in range(5, 12))
+TOKENS_ON_PROCESSOR: Final = tuple(2**power for power in range(6, 12))
 """It trains small models and serves none."""
 SIDES: Final = tuple(2**power for power in range(6, 15))
 SIDES_ON_PROCESSOR: Final = tuple(2**power for power in range(6, 12))
+FIRST_ON_PROCESSOR: Final = (
+    (512, 512, 512),
+    (1024, 1024, 1024),
+    (512, 2048, 1024),
+    (256, 1024, 512),
+    (1024, 512, 1024),
+)
+"""Large ones, for it is these that a step consists of."""
 GRADIENT_TOKENS: Final = 32
 """Nobody trains on fewer at a time."""
 FP8_MULTIPLE: Final = 16
@@ -34,17 +43,17 @@ FP8_MULTIPLE: Final = 16
 LARGEST_FP8: Final = 448.0
 
 ON_GPU: Final = {"bf16": (40, 200, 800), "fp16": (4, 24, 80), "fp8": (16, 80, 400), "gradients": (24, 120, 400)}
-ON_PROCESSOR: Final = {"bf16": (36, 100, 250), "fp16": (0, 0, 0), "fp8": (0, 0, 0), "gradients": (36, 90, 200)}
+ON_PROCESSOR: Final = {"fp32": (24, 80, 200), "gradients": (24, 60, 160)}
 """Points by the end of a quick, a default and a full run."""
-SLOWER: Final = {0: 1.0, 1: 4.0, 2: 0.4}
-"""A processor without instructions for bf16 walks across the rows of w, along those of dy."""
-DTYPES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 def points(machine: Machine, gpu: Gpu) -> Iterator[Point]:
-    """Products in every precision that the device has, and both gradients in bf16, coarse to fine."""
-    yield from _forward(machine, gpu, "bf16")
-    if not machine.is_cpu:
+    """Products in the precisions that people use on the device, and both gradients in the usual one, coarse to fine."""
+    if machine.is_cpu:
+        yield from _forward(machine, gpu, PRECISION)
+    else:
+        yield from _forward(machine, gpu, "bf16")
         yield from _forward(machine, gpu, "fp16")
         if "fp8" in gpu.peak_flops:
             yield from _forward(machine, gpu, "fp8")
@@ -65,42 +74,43 @@ def _forward(machine: Machine, gpu: Gpu, precision: str) -> Iterator[Point]:
 
 def _gradients(machine: Machine, gpu: Gpu) -> Iterator[Point]:
     shapes = [shape for shape in _shapes(machine) if shape[0] >= GRADIENT_TOKENS]
-    candidates = [_candidate(machine, gpu, (*shape, layout), "bf16") for shape, layout in product(shapes, (1, 2))]
+    precision = PRECISION if machine.is_cpu else "bf16"
+    candidates = [_candidate(machine, gpu, (*shape, layout), precision) for shape, layout in product(shapes, (1, 2))]
     counts = (ON_PROCESSOR if machine.is_cpu else ON_GPU)["gradients"]
     for (m, n, k, layout), seconds, budget in spread_out(
         candidates, machine, gpu, counts, first=_first(machine, (1, 2))
     ):
         yield Point(
             operation="gemm gradients", part=machine.part, inputs={"m": m, "n": n, "k": k, "layout": layout},
-            prepare=partial(_product, 1 if layout == 1 else 2, torch.bfloat16, m, n, k), seconds=seconds, budget=budget,
+            prepare=partial(_product, 1 if layout == 1 else 2, DTYPES[precision], m, n, k),
+            seconds=seconds, budget=budget,
         )  # fmt: skip
 
 
 def _shapes(machine: Machine) -> Iterator[tuple[int, int, int]]:
-    """Tokens with every layer of the catalogue's models, of the small one that is verified, and of the grid."""
+    """Tokens with the layers of the grid, of the small model, and on a GPU of the catalogue's models."""
     tokens, sides = (TOKENS_ON_PROCESSOR, SIDES_ON_PROCESSOR) if machine.is_cpu else (TOKENS, SIDES)
-    layers = [*product(sides, sides), *weights(), *small_weights(Sizes())]
+    known = () if machine.is_cpu else weights()
+    layers = [*product(sides, sides), *known, *small_weights(Sizes())]
     return ((m, n, k) for m, (n, k) in product(tokens, layers))
 
 
 def _first(machine: Machine, layouts: Sequence[int]) -> list[tuple[int, ...]]:
-    """On a processor, the very products of the blocks that are verified there."""
+    """On a processor, products as large as those of the blocks that are verified there."""
     if not machine.is_cpu:
         return []
-    sizes = Sizes()
-    tokens = sizes.micro_batch * sizes.seq_len
-    return [(tokens, n, k, layout) for (n, k), layout in product(small_weights(sizes), layouts)]
+    return [(*sides, layout) for sides, layout in product(FIRST_ON_PROCESSOR, layouts)]
 
 
 def _candidate(machine: Machine, gpu: Gpu, sizes: tuple[int, int, int, int], precision: str) -> Candidate:
-    m, n, k, layout = sizes
-    nbytes = 2.0 * (m * k + k * n + m * n)
-    efficiency = gpu.fit["gemm_efficiency"] / (SLOWER[layout] if machine.is_cpu else 1.0)
+    m, n, k, _ = sizes
+    nbytes = float(number_nbytes(machine) * (m * k + k * n + m * n))
+    efficiency = gpu.fit["gemm_efficiency"]
     return Candidate(sizes, roofline(gpu, 2.0 * m * n * k, nbytes, efficiency=efficiency, precision=precision), nbytes)
 
 
 def _product(layout: Layout, dtype: torch.dtype, m: int, n: int, k: int, ranks: Ranks) -> Run:
-    """A product in 16 bits; m, n and k are those of forward."""
+    """A product; m, n and k are those of forward."""
     left, right = _operands(layout, m, n, k, partial(random, device=ranks.device, dtype=dtype))
     made = torch.empty(left.shape[0], right.shape[1], device=ranks.device, dtype=dtype)
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from calibrate.bench.point import Point, Ranks, Run
-from calibrate.bench.shapes import Candidate, roofline, spread_out
+from calibrate.bench.shapes import Candidate, number_nbytes, roofline, spread_out
 from calibrate.bench.tensors import random, wrong_product
 from calibrate.machines.machine import Machine
 from calibrate.verification.sizes import Sizes
 from sim import models
+from sim.costs.processor import PRECISION
 from topologies.hardware import Gpu
 
 ROWS: Final = tuple(2**power for power in range(8, 18))
@@ -28,11 +29,12 @@ ON_PROCESSOR: Final = (2, 6, 12)
 def points(machine: Machine, gpu: Gpu) -> Iterator[Point]:
     """Gate and up as one, and down, of the experts of the catalogue's models."""
     all_rows, layers = (ROWS_ON_PROCESSOR, _small_layers()) if machine.is_cpu else (ROWS, _layers())
-    candidates = [_candidate(gpu, *sizes) for sizes in product(EXPERTS, all_rows, layers) if sizes[1] >= sizes[0]]
+    every = (sizes for sizes in product(EXPERTS, all_rows, layers) if sizes[1] >= sizes[0])
+    candidates = [_candidate(machine, gpu, *sizes) for sizes in every]
     counts = ON_PROCESSOR if machine.is_cpu else ON_GPU
     for (num_experts, rows, n, k), seconds, budget in spread_out(candidates, machine, gpu, counts):
         yield Point(
-            operation="grouped product bf16",
+            operation=f"grouped product {PRECISION if machine.is_cpu else 'bf16'}",
             part=machine.part,
             inputs={"num_experts": num_experts, "rows": rows, "n": n, "k": k},
             prepare=partial(_products, num_experts, rows, n, k),
@@ -52,9 +54,9 @@ def _small_layers() -> list[tuple[int, int]]:
     return [(2 * sizes.ffn, sizes.hidden), (sizes.hidden, sizes.ffn)]
 
 
-def _candidate(gpu: Gpu, num_experts: int, rows: int, layer: tuple[int, int]) -> Candidate:
+def _candidate(machine: Machine, gpu: Gpu, num_experts: int, rows: int, layer: tuple[int, int]) -> Candidate:
     n, k = layer
-    nbytes = 2.0 * (num_experts * n * k + rows * (n + k))
+    nbytes = float(number_nbytes(machine) * (num_experts * n * k + rows * (n + k)))
     seconds = roofline(gpu, 2.0 * rows * n * k, nbytes, efficiency=gpu.fit["gemm_efficiency"])
     return Candidate((num_experts, rows, n, k), seconds, nbytes)
 

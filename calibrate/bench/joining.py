@@ -32,8 +32,13 @@ _jobs: Final = count()
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-def join(place: Place, job: "Job[Arguments, Told, Result]", take: Callable[[Told], None]) -> Result | None:
-    """Do the job as the rank at that place; what it returns on rank 0, and None elsewhere.
+def join(
+    place: Place,
+    job: "Job[Arguments, Told, Result]",
+    take: Callable[[Told], None],
+    prepare: Callable[[Arguments], Arguments],
+) -> Result | None:
+    """Do the job as the rank at that place; what it returns on rank 0, and None elsewhere. Rank 0 prepares arguments.
 
     Raises on rank 0 what ended any rank; on the others SystemExit. KeyboardInterrupt on rank 0, when told to end.
     """
@@ -44,10 +49,11 @@ def join(place: Place, job: "Job[Arguments, Told, Result]", take: Callable[[Told
         num_ranks=place.num_ranks,
         local_rank=place.local_rank,
         backend=job.backend,
-        shares_gpu=job.shares_gpu,
     )
-    with _asked_to_end(place.rank) as asked, watching(store, place), as_rank as ranks:
-        result = job.work(ranks, job.arguments, lambda told: _take(told, take, asked))
+    with _asked_to_end(place.rank) as asked, watching(store, place):
+        arguments = job.arguments if place.rank else prepare(job.arguments)
+        with as_rank as ranks:
+            result = job.work(ranks, arguments, lambda told: _take(told, take, asked))
     return result if place.rank == 0 else None
 
 

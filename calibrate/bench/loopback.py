@@ -43,12 +43,12 @@ def _seen(ranks: Ranks) -> tuple[float, float]:
     """Seconds of the smallest all-reduce, and bytes per second that cross the sockets of a process in a large one, each
     way both 2 (n - 1) / n of the size."""
     together = replace(ranks, group=group_of(tuple(range(ranks.num_ranks)), ranks.device))
-    small, large = (_seconds(together, count) for count in (1, int(LARGE) // torch.bfloat16.itemsize))
+    small, large = (_seconds(together, count) for count in (1, int(LARGE) // torch.float32.itemsize))
     return small, 4 * (ranks.num_ranks - 1) / ranks.num_ranks * LARGE / max(large - small, small)
 
 
 def _seconds(ranks: Ranks, count: int) -> float:
-    tensor = torch.zeros(count, dtype=torch.bfloat16, device=ranks.device)
+    tensor = torch.zeros(count, device=ranks.device)
     return time_together(Run(lambda: _all_reduce(tensor, ranks), str), ranks).seconds
 
 

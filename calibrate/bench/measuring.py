@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TypeVar
 
 from calibrate import journal
-from calibrate.bench import loopback, plan, processor, session, world
+from calibrate.bench import first_look, loopback, plan, processor, session, world
 from calibrate.bench.point import Point, Ranks
-from calibrate.machines import machine
-from calibrate.machines.at_hand import machine_of
+from calibrate.machines import machine, own_gpu
+from calibrate.machines.at_hand import device_at_hand, lacks_sheet, machine_of
 from calibrate.machines.machine import Machine
 from calibrate.measurement import Measurement
 from calibrate.running.asked import Asked, Family, Planned, Told
@@ -79,12 +79,17 @@ def _machine(ranks: Ranks, asked: Asked) -> Machine:
     if found is not None:
         journal.check_same(found, here)
         return found
-    return _agreed(replace(here, hardware=_hardware(ranks)) if here.is_cpu else here)
+    return _agreed(replace(here, hardware=_hardware(ranks, here)) if lacks_sheet(here) else here)
 
 
-def _hardware(ranks: Ranks) -> dict[str, Value]:
-    """The sheets of a processor and of the loopback; all ranks call it."""
-    return {"gpu": processor.sheets(ranks), "link": loopback.sheet(ranks)}
+def _hardware(ranks: Ranks, here: Machine) -> dict[str, Value]:
+    """The sheets of a processor and of the loopback, or of a GPU and its link; all ranks call it."""
+    if here.is_cpu:
+        return {"gpu": processor.sheets(ranks), "link": loopback.sheet(ranks)}
+    device = device_at_hand()
+    with session.on_own_stream(ranks.device):
+        sheets = {"gpu": own_gpu.gpu_sheet(device, first_look.seen(ranks)), "link": own_gpu.link_sheet(device)}
+    return {**here.hardware, **{name: sheet for name, sheet in sheets.items() if sheet}}
 
 
 def _agreed(value: Said) -> Said:

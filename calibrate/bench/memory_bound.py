@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn.functional import embedding, rms_norm, silu
 
 from calibrate.bench.point import Budget, Point, Ranks, Run
-from calibrate.bench.shapes import Candidate, roofline, spread_out
-from calibrate.bench.tensors import NUM_ROWS, difference, random, some
+from calibrate.bench.shapes import Candidate, number_nbytes, roofline, spread_out
+from calibrate.bench.tensors import NUM_ROWS, difference, random, some, usual_dtype
 from calibrate.machines.machine import Machine
+from sim.costs import ELEMENT
 from sim.costs.memory_bound import ROW_KERNELS, ROW_NBYTES
 from sim.costs.memory_bound.kernels import NBYTES
 from topologies.hardware import Gpu
@@ -27,14 +28,13 @@ ROWS_ON_PROCESSOR: Final = tuple(2**power for power in range(4, 12))
 WIDTHS: Final = (512, 1024, 2048, 4096, 8192, 16384)
 WIDTHS_ON_PROCESSOR: Final = (64, 128, 256, 512, 1024, 2048)
 VOCAB: Final = 32768
-VOCAB_ON_PROCESSOR: Final = 4096
 COPIES: Final = tuple(2**power for power in range(12, 33, 2))
 HOST_BANDWIDTH: Final = 20 * GIGA
 """Of PCIe, about: for estimates only."""
 EPSILON: Final = 1e-5
 
 STREAMS_ON_GPU, LOOKUPS_ON_GPU, COPIES_ON_GPU = (18, 60, 120), (4, 16, 40), (3, 8, 11)
-STREAMS_ON_PROCESSOR, LOOKUPS_ON_PROCESSOR, COPIES_ON_PROCESSOR = (20, 40, 60), (4, 8, 20), (2, 6, 9)
+STREAMS_ON_PROCESSOR, COPIES_ON_PROCESSOR = (20, 40, 60), (2, 6, 9)
 """Points by the end of a quick, a default and a full run."""
 
 Kernel = Callable[[Tensor, Tensor], Tensor]
@@ -42,11 +42,9 @@ Kernel = Callable[[Tensor, Tensor], Tensor]
 
 def points(machine: Machine, gpu: Gpu) -> Iterator[Point]:
     """Streams and lookups of the law "memory bound", then copies."""
-    streams, lookups = (
-        (STREAMS_ON_PROCESSOR, LOOKUPS_ON_PROCESSOR) if machine.is_cpu else (STREAMS_ON_GPU, LOOKUPS_ON_GPU)
-    )
-    yield from _law(machine, gpu, 0, streams)
-    yield from _law(machine, gpu, 1 + ROW_KERNELS.index("lookup"), lookups)
+    yield from _law(machine, gpu, 0, STREAMS_ON_PROCESSOR if machine.is_cpu else STREAMS_ON_GPU)
+    if not machine.is_cpu:
+        yield from _law(machine, gpu, 1 + ROW_KERNELS.index("lookup"), LOOKUPS_ON_GPU)
     yield from _device_copies(machine, gpu)
     if not machine.is_cpu:
         yield from _host_copies(machine, gpu)
@@ -57,8 +55,7 @@ def _law(machine: Machine, gpu: Gpu, kind: int, counts: tuple[int, int, int]) ->
     nbytes = {sizes: _nbytes(machine, kind, *sizes) for sizes in product(all_rows, widths)}
     candidates = [Candidate(sizes, roofline(gpu, 0.0, moved, efficiency=1.0), moved) for sizes, moved in nbytes.items()]
     for (rows, width), seconds, budget in spread_out(candidates, machine, gpu, counts):
-        vocab = VOCAB_ON_PROCESSOR if machine.is_cpu else VOCAB
-        prepare = partial(_lookup, vocab) if kind else partial(_stream, stream_name(machine, rows, width))
+        prepare = partial(_lookup, VOCAB) if kind else partial(_stream, stream_name(machine, rows, width))
         yield Point(
             operation="memory bound", part=machine.part,
             inputs={"kind": kind, "rows": rows, "width": width, "nbytes": nbytes[rows, width]},
@@ -69,12 +66,12 @@ def _law(machine: Machine, gpu: Gpu, kind: int, counts: tuple[int, int, int]) ->
 def _nbytes(machine: Machine, kind: int, rows: int, width: int) -> float:
     """What the kernel moves, as the law counts it."""
     per_element = ROW_NBYTES["lookup"] if kind else STREAMS[stream_name(machine, rows, width)].nbytes
-    return rows * width * per_element
+    return rows * width * per_element * number_nbytes(machine) / ELEMENT
 
 
 def stream_name(machine: Machine, rows: int, width: int) -> str:
-    """Sizes take turns, so that each kernel meets small ones and large ones. On a processor the sums alone stream: it
-    is busy with the arithmetic of a norm or an activation in 16 bits, five to ten times as long."""
+    """Sizes take turns, so that each kernel meets small ones and large ones. On a processor the sums alone stream:
+    row_kernels.py has what it computes."""
     names = SUMS if machine.is_cpu else tuple(STREAMS)
     return names[(rows.bit_length() + 2 * width.bit_length()) % len(names)]
 
@@ -163,7 +160,7 @@ def _copy(
 
 def _copied(nbytes: int, direction: int | None, ranks: Ranks) -> Run:
     """Between the GPU and pinned memory in a direction, or within the device."""
-    source = random(nbytes // 2, device=ranks.device)
+    source = random(nbytes // usual_dtype(ranks.device).itemsize, device=ranks.device)
     target = torch.empty_like(source)
     if direction == 0:
         source = source.cpu().pin_memory()

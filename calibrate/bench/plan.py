@@ -7,7 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import zip_longest
 from typing import Final
 
-from calibrate.bench import attention, beside, collectives, gemm, grouped, launch_overhead, memory_bound, sustained
+from calibrate.bench import (
+    attention,
+    beside,
+    collectives,
+    gemm,
+    grouped,
+    launch_overhead,
+    memory_bound,
+    row_kernels,
+    sustained,
+)
 from calibrate.bench.point import Budget, Point
 from calibrate.bench.shapes import BUDGETS
 from calibrate.bench.timing import LONGEST_ON_GPU, LONGEST_ON_PROCESSOR, PREHEAT, SUSTAINED
@@ -21,6 +31,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     gemm.points,
     attention.points,
     memory_bound.points,
+    row_kernels.points,
     launch_overhead.points,
     grouped.points,
     beside.points,

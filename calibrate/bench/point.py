@@ -14,8 +14,8 @@ Regime = Literal["warm", "cold", "host", "sustained"]
 """What is timed, and what the caches hold then; timing.py says how.
 
 warm: repetitions back to back, which find in the L2 what fits there, as in the tables that the laws were fitted to.
-cold: the L2 is emptied before each. host: what the processor takes to start it. sustained: for seconds on end, the mean
-once clocks have settled.
+cold: the L2 is emptied before each. A processor's caches are written over for both. host: what the processor takes to
+start it. sustained: for seconds on end, the mean once clocks have settled.
 """
 
 

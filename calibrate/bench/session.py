@@ -9,9 +9,9 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from statistics import median_low
+from statistics import median, median_low
 from typing import Final, NamedTuple
 
 import torch
@@ -60,7 +60,7 @@ def measure(points: Iterable[Point], ranks: Ranks, deliver: Deliver, is_over: Ca
 
 def _walk(point: Point, ranks: Ranks, is_over: Callable[[], bool]) -> list[Fared]:
     """Measure one point; how all ranks fared."""
-    with _patience(point), _on_own_stream(ranks.device):
+    with _patience(point), on_own_stream(ranks.device):
         own = _measured(point, ranks)
         return gathered(own._replace(is_over=ranks.rank == 0 and is_over()))
 
@@ -125,7 +125,7 @@ def result(point: Point, fared: Sequence[Fared], ranks: Ranks) -> Measurement | 
         gpu=point.gpu,
         fabric=point.fabric,
         inputs={**point.inputs, **dict(fared[typical].found)},
-        seconds=timed.seconds,
+        seconds=_seconds(took, typical, ranks),
         low=timed.low,
         high=timed.high,
         repeats=timed.repeats,
@@ -137,6 +137,13 @@ def result(point: Point, fared: Sequence[Fared], ranks: Ranks) -> Measurement | 
         throttled=_throttled(fared) if point.members else reading.throttled,
         wrong=_wrong(fared, ranks),
     )
+
+
+def _seconds(took: Mapping[int, Timed], typical: int, ranks: Ranks) -> float:
+    """Those of the median GPU. Processes of one machine differ by chance alone, and of two the median is between."""
+    if ranks.device.type == "cuda":
+        return took[typical].seconds
+    return median(timed.seconds for timed in took.values())
 
 
 def _throttled(fared: Sequence[Fared]) -> str:
@@ -188,7 +195,7 @@ def _give_up(words: str) -> None:
 
 
 @contextlib.contextmanager
-def _on_own_stream(device: torch.device) -> Iterator[None]:
+def on_own_stream(device: torch.device) -> Iterator[None]:
     """On a GPU, tensors are made on the stream that is timed."""
     if device.type != "cuda":
         yield

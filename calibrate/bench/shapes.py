@@ -16,13 +16,15 @@ from calibrate.bench.point import Budget
 from calibrate.machines.machine import Machine
 from calibrate.verification.sizes import Sizes
 from sim import models
+from sim.costs import ELEMENT
+from sim.costs.processor import WIDER
 from topologies.hardware import Gpu
 from topologies.quantity import MILLISECOND
 
 BUDGETS: Final[tuple[Budget, ...]] = ("quick", "default", "full")
 LONGEST: Final[Mapping[bool, Mapping[Budget, float]]] = {
     False: {"quick": 10 * MILLISECOND, "default": 50 * MILLISECOND, "full": 100 * MILLISECOND},
-    True: {"quick": 12 * MILLISECOND, "default": 60 * MILLISECOND, "full": 300 * MILLISECOND},
+    True: {"quick": 50 * MILLISECOND, "default": 60 * MILLISECOND, "full": 300 * MILLISECOND},
 }
 """Seconds of a repetition, for GPUs (False) and processors (True)."""
 MEMORY_SHARE: Final = 0.3
@@ -54,6 +56,11 @@ class Heads(NamedTuple):
     num_heads: int
     num_kv_heads: int
     head_dim: int
+
+
+def number_nbytes(machine: Machine) -> int:
+    """Bytes of a number in what is usual there: bf16 on GPUs, fp32 on processors."""
+    return WIDER * ELEMENT if machine.is_cpu else ELEMENT
 
 
 def roofline(gpu: Gpu, flops: float, nbytes: float, *, efficiency: float, precision: str = "bf16") -> float:

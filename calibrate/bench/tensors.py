@@ -18,12 +18,17 @@ NUM_ROWS: Final = 3
 NUM_COLUMNS: Final = 64
 
 
+def usual_dtype(device: torch.device) -> torch.dtype:
+    """What people train in: bf16 on a GPU, fp32 on a processor, most of which have no instructions for less."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
 def random(
-    *shape: int, device: torch.device, dtype: torch.dtype = torch.bfloat16, seed: int = 0, scale: float = 1.0
+    *shape: int, device: torch.device, dtype: torch.dtype | None = None, seed: int = 0, scale: float = 1.0
 ) -> Tensor:
-    """Numbers of a normal distribution, the same for the same seed and device."""
+    """Numbers of a normal distribution, the same for the same seed and device; in what is usual there unless said."""
     generator = torch.Generator(device).manual_seed(SEED + seed)
-    made = torch.randn(*shape, device=device, dtype=dtype, generator=generator)
+    made = torch.randn(*shape, device=device, dtype=dtype or usual_dtype(device), generator=generator)
     return made if scale == 1.0 else made.mul_(scale)
 
 

@@ -2,7 +2,8 @@
 
 A short kernel of a GPU takes less time than its launch, so repetitions are captured in a CUDA graph and replayed back
 to back between two events. The laws were fitted to tables timed just so, with all that fits in the L2 found there
-("warm"); what always comes from memory in real life is timed once the L2 has been written over ("cold").
+("warm"); what always comes from memory in real life is timed once the L2 has been written over ("cold"). A processor
+has no such tables: its kernels are timed as they are met, with caches that hold what was used in between.
 """
 
 import math
@@ -16,7 +17,7 @@ import torch
 from torch import distributed as dist
 
 from calibrate.bench.point import Ranks, Run
-from topologies.quantity import MICROSECOND, MILLISECOND
+from topologies.quantity import MIB, MICROSECOND, MILLISECOND
 
 STEADY: Final = 0.01
 """Relative standard error of the median at which it is known well enough."""
@@ -41,6 +42,10 @@ SUSTAINED: Final = 6.0
 """Seconds of a sustained run."""
 REST: Final = 50 * MILLISECOND
 """So long nothing runs before a kernel is timed that is to be at the clock of one alone."""
+PASSING: Final = int(16 * MIB)
+"""Bytes that pass a processor's caches between two repetitions: about what a process has of the largest of them."""
+WORKED: Final = 384
+"""Rows and columns of a product that a processor makes between two collectives, in a millisecond or two."""
 ROUND: Final = 6
 """Samples of a collective between two agreements on whether to go on."""
 ERROR_OF_MEDIAN: Final = 1.2533 / 1.349
@@ -63,7 +68,7 @@ class Timed(NamedTuple):
 def time_alone(run: Run, ranks: Ranks) -> Timed:
     """What one operation takes on this rank's device, with nobody waited for; may raise torch.OutOfMemoryError."""
     on_gpu = ranks.device.type == "cuda"
-    sample = _sample_on_gpu(run, ranks.device) if on_gpu else sample_on_processor(run)
+    sample = _sample_on_gpu(run, ranks.device) if on_gpu else _met_on_processor(run)
     if run.regime == "sustained":
         return settled(sample, SUSTAINED)
     return repeated(sample, LEAST_ON_GPU, LONGEST_ON_GPU) if on_gpu else repeated_on_processor(sample)
@@ -72,7 +77,8 @@ def time_alone(run: Run, ranks: Ranks) -> Timed:
 def time_together(run: Run, ranks: Ranks) -> Timed:
     """What one collective takes its members: the mean over them of each one's median, as nccl-tests averages.
 
-    On processors all meet before each repetition; on GPUs repetitions follow back to back. All members call it.
+    On GPUs repetitions follow back to back. On processors all members compute before each, as in training, and it lasts
+    from when the last has come until the last is done. All members call it.
     """
     on_gpu = ranks.device.type == "cuda"
     sample = _sample_on_gpus(run, ranks) if on_gpu else _sample_on_processors(run, ranks)
@@ -166,13 +172,39 @@ def sample_on_processor(run: Run) -> Sample:
     return lambda: _taken(run.go, time.thread_time, batch) / run.times
 
 
+def _met_on_processor(run: Run) -> Sample:
+    """As in training, where all other tensors of a step have passed the caches since it ran last."""
+    if run.regime == "host":
+        return sample_on_processor(run)
+    run.go()
+
+    def sample() -> float:
+        _passing().zero_()
+        return _taken(run.go, time.thread_time) / run.times
+
+    return sample
+
+
+@lru_cache
+def _passing() -> torch.Tensor:
+    return torch.empty(PASSING, dtype=torch.int8)
+
+
 def _sample_on_processors(run: Run, ranks: Ranks) -> Sample:
+    """The threads of the library sleep while a process computes, and its caches hold something else: both are as they
+    are between a block's kernels. All members are on one machine, and so by one clock."""
+    side = torch.randn(WORKED, WORKED)
     run.go()
 
     def sample() -> float:
         if ranks.group is not None:
             dist.barrier(ranks.group)
-        return _taken(run.go, time.perf_counter) / run.times
+        torch.mm(side, side)
+        began = time.perf_counter()
+        run.go()
+        ended = time.perf_counter()
+        last = [agreed(moment, ranks, dist.ReduceOp.MAX) for moment in (began, ended)]
+        return (last[1] - last[0]) / run.times
 
     return sample
 

@@ -6,12 +6,14 @@ A collective whose peer is gone may wait for ever, deep in a library: so a threa
 import contextlib
 import json
 import os
+import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from multiprocessing.connection import wait
-from typing import Final, cast
+from pathlib import Path
+from typing import Final, NamedTuple, cast
 
 from torch._C._distributed_c10d import Store
 
@@ -25,6 +27,7 @@ MOMENT: Final = 1.0
 """Seconds after an error of a library in which its cause may be found: another rank's death."""
 _MEETING: Final = 300.0
 _DONE, _OVER = "done", "over"
+_SIGNAL: Final = 0x7F
 _KINDS: Final[Mapping[str, type[InputError | Infeasible | Missing | Fault]]] = {
     kind.__name__: kind for kind in (InputError, Infeasible, Missing, Fault)
 }
@@ -34,6 +37,14 @@ CODES: Final[Mapping[type[BaseException], int]] = {
     Missing: MISSING,
     KeyboardInterrupt: INTERRUPTED,
 }
+
+
+class Seat(NamedTuple):
+    """Where another rank runs: its host, and its process there."""
+
+    rank: int
+    host: str
+    process: int
 
 
 def telling(error: BaseException, rank: int) -> BaseException:
@@ -75,9 +86,9 @@ def _over_others(watch: "_Watch") -> Iterator[None]:
 
 
 class _Watch:
-    """Rank 0's sockets to the others, by rank and host; what ended one of them, once it has."""
+    """Rank 0's sockets to the others, by where they are; what ended one of them, once it has."""
 
-    def __init__(self, others: dict[tuple[int, str], socket.socket]) -> None:
+    def __init__(self, others: dict[Seat, socket.socket]) -> None:
         self.others = others
         self.fault: BaseException | None = None
         self.is_failed = threading.Event()
@@ -91,7 +102,7 @@ class _Watch:
                 name = open_ones.pop(cast(int, ready))
                 line = _line(self.others[name])
                 if line != _DONE and not self.is_ended.is_set():
-                    self.fail(_fault(line, *name))
+                    self.fail(_fault(line, name))
                     return
 
     def fail(self, fault: BaseException) -> None:
@@ -113,12 +124,28 @@ class _Watch:
                 connection.sendall(f"{word}\n".encode())
 
 
-def _fault(line: str, rank: int, host: str) -> BaseException:
+def _fault(line: str, seat: Seat) -> BaseException:
     """What a rank said of its end; nothing: it was killed."""
     if not line:
-        return Fault(f"rank {rank} on {host} ended without a word; its launcher may say why")
+        how = _killed_by(seat)
+        words = f"was killed by {how}" if how else "ended without a word; its launcher may say why"
+        return Fault(f"rank {seat.rank} on {seat.host} {words}")
     kind, words = json.loads(line)
     return _KINDS.get(kind, Fault)(words)
+
+
+def _killed_by(seat: Seat) -> str:
+    """The signal that ended a process of this host, which its parent has not buried yet; nothing where nobody knows.
+
+    The last field of /proc/PID/stat is what its parent will be told: the signal in the lowest seven bits [proc(5)].
+    """
+    if seat.host != socket.gethostname():
+        return ""
+    try:
+        code = int(Path(f"/proc/{seat.process}/stat").read_text(encoding="utf-8").split()[-1])
+    except (OSError, ValueError):
+        return ""
+    return {one.value: one.name for one in signal.Signals}.get(code & _SIGNAL, "")
 
 
 def _under_first(connection: socket.socket, place: Place) -> Iterator[None]:
@@ -158,10 +185,10 @@ def _exit(words: str, code: int) -> None:
     os._exit(code)
 
 
-def _accepted(store: Store, place: Place) -> dict[tuple[int, str], socket.socket]:
-    """The sockets of all others, by rank and host."""
+def _accepted(store: Store, place: Place) -> dict[Seat, socket.socket]:
+    """The sockets of all others."""
     local = place.address in ("127.0.0.1", "localhost")
-    found: dict[tuple[int, str], socket.socket] = {}
+    found: dict[Seat, socket.socket] = {}
     with socket.create_server((place.address if local else "", 0), backlog=place.num_ranks) as server:
         server.settimeout(_MEETING)
         store.set("watch", str(server.getsockname()[1]))
@@ -171,8 +198,7 @@ def _accepted(store: Store, place: Place) -> dict[tuple[int, str], socket.socket
             except TimeoutError:
                 raise Fault(f"{place.num_ranks - 1 - len(found)} of {place.num_ranks} ranks did not come") from None
             connection.settimeout(None)
-            rank, host = json.loads(_line(connection))
-            found[rank, host] = connection
+            found[Seat(*json.loads(_line(connection)))] = connection
     return found
 
 
@@ -180,5 +206,5 @@ def _connected(store: Store, place: Place) -> socket.socket:
     """A socket to rank 0, which knows this rank by its name from now on."""
     connection = socket.create_connection((place.address, int(store.get("watch"))), timeout=_MEETING)
     connection.settimeout(None)
-    connection.sendall(f"{json.dumps([place.rank, socket.gethostname()])}\n".encode())
+    connection.sendall(f"{json.dumps([place.rank, socket.gethostname(), os.getpid()])}\n".encode())
     return connection

@@ -4,8 +4,10 @@ What is measured may hang or break; the control plane has its own connections, s
 """
 
 import contextlib
+import ctypes
 import os
 import socket
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -19,14 +21,27 @@ from torch.distributed import ProcessGroup
 
 from calibrate.bench.point import Ranks
 from calibrate.machines.machine import Backend
-from topologies.document import InputError, Missing
+from topologies.document import Fault, InputError, Missing
+from topologies.quantity import MIB
 
 Told = TypeVar("Told")
 
+_SHOWN: Final = 200
+
 PATIENCE: Final = timedelta(minutes=30)
 """Of the control plane and of groups: far beyond that of a point (session.py), which is what should be told."""
+TOP_PAD: Final = int(64 * MIB)
+"""Asked of the system at once."""
 MEETING: Final = timedelta(minutes=5)
 """In which all ranks must have come."""
+PARTING: Final = 20.0
+"""Seconds after which groups that do not end are left: NCCL waits for what is still under way anywhere."""
+
+# Renamed in PyTorch 2.13, which warns of the old names.
+ALL_GATHER: Final = dist.all_gather_single if hasattr(dist, "all_gather_single") else dist.all_gather_into_tensor
+REDUCE_SCATTER: Final = (
+    dist.reduce_scatter_single if hasattr(dist, "reduce_scatter_single") else dist.reduce_scatter_tensor
+)
 
 
 @contextlib.contextmanager
@@ -53,17 +68,31 @@ def entered(
     )
     dist.barrier()
     group_of.cache_clear()
-    dist.destroy_process_group()
+    parting = threading.Thread(target=dist.destroy_process_group, daemon=True)
+    parting.start()
+    parting.join(PARTING)
 
 
 @cache
 def group_of(members: tuple[int, ...], device: torch.device) -> ProcessGroup | None:
     """These ranks by the backend of the device; made once, by all ranks together, members or not, in the same order.
 
-    Returns None on a rank that is no member.
+    NCCL's communicators are made at once, while all are here [PyTorch 2.9 to 2.13, new_group, device_id]: made by the
+    first collective, one that fails leaves the others in it. Returns None on a rank that is no member. Raises Fault
+    where NCCL cannot join them.
     """
     is_gpu = device.type == "cuda"
-    made = dist.new_group(list(members), backend="nccl" if is_gpu else "gloo", timeout=PATIENCE)
+    try:
+        made = dist.new_group(
+            list(members),
+            backend="nccl" if is_gpu else "gloo",
+            timeout=PATIENCE,
+            device_id=device if is_gpu else None,
+        )
+    except dist.DistBackendError as error:
+        told = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no reason"]
+        who, joined = f"rank {dist.get_rank()} on {socket.gethostname()}", f"{len(members)} ranks from {members[0]}"
+        raise Fault(f"{who}: cannot join {joined}: {told[-1][:_SHOWN]}; NCCL_DEBUG=INFO says more") from None
     return made if dist.get_rank() in members else None
 
 
@@ -107,12 +136,23 @@ def _check_apart(places: Sequence[tuple[str, str]]) -> None:
 def _device(backend: Backend, local_rank: int, *, shares_gpu: bool) -> torch.device:
     if backend == "gloo":
         torch.set_num_threads(1)
+        _keep_memory()
         return torch.device("cpu")
     if not (torch.cuda.is_available() and dist.is_nccl_available()):
         raise Missing(f"{socket.gethostname()}: this torch finds no GPU, or has no NCCL; --backend gloo needs neither")
     device = torch.device("cuda", _slot(local_rank, torch.cuda.device_count(), shares_gpu=shares_gpu))
     torch.cuda.set_device(device)
     return device
+
+
+def _keep_memory() -> None:
+    """Let glibc keep what is freed: large tensors would else be given back to the system and faulted in again, page by
+    page, each time, which takes longer than most kernels. PyTorch's guide to processors asks for an allocator that
+    keeps memory; a GPU's caching allocator does [mallopt(3): M_TRIM_THRESHOLD -1, M_TOP_PAD -2, M_MMAP_MAX -4]."""
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        system = ctypes.CDLL(None)
+        for option, value in ((-1, -1), (-2, TOP_PAD), (-4, 0)):
+            system.mallopt(option, value)
 
 
 def _slot(local_rank: int, num_visible: int, *, shares_gpu: bool) -> int:

@@ -46,7 +46,7 @@ def fit(
         ]
         notes = skipped_lines(readings, names)
         if not samples:
-            raise InputError(notes[0] if notes else f"nothing to fit: no operation begins with {only}")
+            raise InputError(notes[0] if notes else f"nothing to fit: {_nothing(only, names)}")
         target = out or users_folder()
         _check_target(target, {one.part for one in samples})
         done: list[Fitted | Left] = []
@@ -64,6 +64,10 @@ def fit(
         for line in _kept(done):
             console.note(line)
     _write(done, target, seed, quiet)
+
+
+def _nothing(only: str | None, names: list[str]) -> str:
+    return f"no operation begins with {only}" if only else f"no measurements in {', '.join(names)}"
 
 
 def _kept(done: "list[Fitted | Left]") -> Iterator[str]:

@@ -23,15 +23,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no notes and no prog
 
 
 def profile_in(path: Path | None) -> "Mapping[str, Fits]":
-    """The fits of a profile by part; none where none is given. InputError where laws do not allow them."""
+    """The fits of a profile by part; none where none is given. InputError where they say what cannot be."""
     if path is None:
         return {}
-    from sim.costs.laws import check_fits
-    from topologies.fits import profile
+    from calibrate import sanity
 
-    found = profile(path)
-    check_fits(path.name, found)
-    return found
+    return sanity.checked(path)
 
 
 def skipped_lines(readings: "list[Reading]", names: list[str]) -> list[str]:

@@ -37,7 +37,7 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="go on with the points that the folder lacks")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be measured")] = False,
     only: Annotated[str, typer.Option(help="the operations whose names begin so, such as 'gemm'")] = "",
-    gpu: Annotated[str, typer.Option(help="the GPU of the catalogue that it is to be taken for")] = "",
+    gpu: Annotated[str, typer.Option(help="the GPU of the catalogue that it is taken for, or a file: its sheet")] = "",
     fabric: Annotated[str, typer.Option(help="what joins the nodes, such as ib-ndr400x8")] = "",
     minutes: Minutes = None,
     install: Annotated[bool, typer.Option("--install", help="use the fits in every simulation from now on")] = False,
@@ -59,7 +59,7 @@ def run(
 
         folder = running.folder_of(asked, out)
         taken = running.Taken(folder=folder, command=_command(), tell=tell)
-        end = _measure(taken, running.resumed(asked, folder, resume=resume), processes)
+        end = _measure(taken, asked, processes, resume=resume)
         if end is None:  # another rank than the first prints and writes nothing
             return
         shown, notes = (_plan(taken, output), []) if dry_run else _finish(taken, output, install)
@@ -76,23 +76,23 @@ def _command() -> str:
     return " ".join(["calibrate", *words])
 
 
-def _measure(taken: "Taken", asked: "Asked", processes: int | None) -> int | None:
+def _measure(taken: "Taken", asked: "Asked", processes: int | None, *, resume: bool) -> int | None:
     """Measure; the exit code of how it ended, None in a process that is not the first. A fault says what is kept."""
     from calibrate.running import run as running
 
     try:
-        is_whole = running.measure(taken, asked, processes)
+        is_whole = running.measure(taken, asked, processes, resume=resume)
     except KeyboardInterrupt:
         if not taken.measured:
             raise
         taken.tell("interrupted, fitting what was measured (Ctrl-C again leaves the samples only)")
         return console.INTERRUPTED
-    except Fault as fault:
+    except (Fault, InputError) as error:
         kept = f"; {taken.measured} points are kept in {taken.folder}, --resume goes on" if taken.measured else ""
-        raise Fault(f"{fault}{kept}") from None
+        raise type(error)(f"{error}{kept}") from None
     if is_whole is None:
         return None
-    if not (taken.measured or asked.measured or asked.is_plan):
+    if not (taken.measured or taken.before or asked.is_plan):
         raise InputError(_why_nothing(taken, asked))
     return console.PARTIAL if taken.unmeasured and not asked.is_plan else console.OK
 
@@ -107,7 +107,7 @@ def _finish(taken: "Taken", output: str, install: bool) -> tuple[str, list[str]]
     """Fit and write; what is shown of it, and notes."""
     from calibrate.running import run as running
 
-    result = running.finish(taken.folder, command=taken.command, seconds=taken.seconds, tell=taken.tell)
+    result = running.finish(taken.folder, command=taken.command, tell=taken.tell)
     installed = running.install(result, taken.command) if install else []
     return _shown(result, output), [*_notes(taken, result, installed)]
 
@@ -120,6 +120,8 @@ def _asked(
 
     if quick and full:
         raise InputError("--quick and --full say different things; keep one of them")
+    if backend == "gloo" and (gpu or fabric):
+        raise InputError(f"--{'gpu' if gpu else 'fabric'}: --backend gloo measures no GPU; leave it out")
     if minutes is not None and not 0 < minutes <= LONGEST:
         raise InputError(f"--minutes {minutes:g}: write more than 0 and at most {LONGEST:.0f}")
     budget: Budget = "quick" if quick else "full" if full else "default"

@@ -1,4 +1,4 @@
-"""`calibrate show`: the fits of a part, beside the points that they were made from."""
+"""`calibrate show`: the fits of a part, or of all in a file, beside the points that they were made from."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 
 def show(
-    part: Annotated[str, typer.Argument(help="a GPU or link, such as h100-80gb-sxm or nvlink4; or a file of fits")],
+    part: Annotated[str, typer.Argument(help="a GPU or link, such as h200-sxm or nvlink4; or a profile or its folder")],
     tables: Annotated[list[Path] | None, typer.Argument(help="measurements to show beside the fits")] = None,
+    only: Annotated[str, typer.Option("--part", help="the one part of a profile to show; else all")] = "",
     gpu: GpuName = None,
     fabric: FabricName = None,
     out: Annotated[Path | None, typer.Option(help="draw it as one page: a file .html")] = None,
@@ -29,14 +30,23 @@ def show(
         from calibrate.profile import write_whole
 
         readings = [importers.read(table, gpu or _gpu(part), fabric) for table in tables or []]
-        found = shown.of(part, importers.samples_of(readings), tell)
+        found = shown.of(part, importers.samples_of(readings), only, tell)
         if out is not None:
             from calibrate.page import render
 
-            write_whole(out, render(found))
+            write_whole(out, render(_one(found)))
     console.show(_printed(found, output))
     if out is not None and not quiet:
         console.note(f"wrote {out}")
+
+
+def _one(found: "list[Shown]") -> "Shown":
+    """A page is of one part."""
+    from topologies.document import InputError
+
+    if len(found) > 1:
+        raise InputError(f"--out: a page is of one part; say --part, one of {', '.join(one.part for one in found)}")
+    return found[0]
 
 
 def _gpu(part: str) -> str | None:
@@ -50,7 +60,7 @@ def _gpu(part: str) -> str | None:
         return None
 
 
-def _printed(found: "Shown", output: str) -> str:
+def _printed(found: "list[Shown]", output: str) -> str:
     from calibrate import shown
     from sim.reports import tables
 

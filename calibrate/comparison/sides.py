@@ -15,7 +15,6 @@ from calibrate.machines.machine import CPU_PREFIX, LOOPBACK, Machine
 from calibrate.measurement import Measurement
 from calibrate.records import machine_in
 from calibrate.samples import Samples
-from sim.costs.laws import check_fits
 from topologies import document
 from topologies.document import InputError, Value
 from topologies.fits import Fits
@@ -85,9 +84,7 @@ def _of_folder(path: Path) -> Side:
 
 
 def _of_profile(path: Path, beside: Path) -> Side:
-    fits, hardware = topologies.fits.profile(path), topologies.fits.hardware_of(path)
-    check_fits(path.name, fits)
-    sanity.check_profile(path.name, fits, hardware)
+    fits, hardware = sanity.checked(path), topologies.fits.hardware_of(path)
     if not beside.exists():
         return Side(name=str(path), fits=fits, hardware=hardware, machine=_machine(path))
     measured = _of_journal(beside)

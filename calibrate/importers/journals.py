@@ -5,6 +5,7 @@ from pathlib import Path
 
 from calibrate import journal
 from calibrate.importers.reading import Reading, Skipped
+from topologies.document import InputError
 
 
 def is_journal(path: Path) -> bool:
@@ -13,8 +14,10 @@ def is_journal(path: Path) -> bool:
 
 
 def read(path: Path) -> Reading:
-    """The samples of a journal; rows are its lines. Raises InputError for a line that is no measurement."""
+    """The samples of a journal; rows are its lines. Raises InputError for what is no measurement, or none."""
     machine, measurements = journal.read(path)
+    if not measurements:
+        raise InputError(f"{path}: nothing was measured yet; `calibrate run --out {path.parent} --resume` goes on")
     skipped = [
         Skipped(row=row, reason=f"the result was wrong: {one.wrong}" if one.wrong else f"throttled: {one.throttled}")
         for row, one in enumerate(measurements, start=2)

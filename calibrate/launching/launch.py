@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from calibrate.launching.place import rank_from_environment
 from calibrate.machines.machine import Backend
-from topologies.document import Missing
+from topologies.document import InputError, Missing
 
 if TYPE_CHECKING:
     from calibrate.bench.point import Ranks
@@ -22,6 +22,10 @@ Result = TypeVar("Result")
 
 USUAL_PROCESSES = 2
 """On processors, where nobody says how many: enough to talk to each other."""
+
+
+MOST_SHARING = 8
+"""Processes that share a core or a GPU, at most: each takes half a gigabyte before it does anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,31 +48,52 @@ def launch(
     backend: Backend,
     take: Callable[[Told], None],
     num_ranks: int | None = None,
-    shares_gpu: bool = False,
+    prepare: Callable[[Arguments], Arguments] = lambda arguments: arguments,
 ) -> Result | None:
     """Run `work` on all ranks; `take` is called here with all that rank 0 tells, in order, as it tells it.
 
-    Alone it starts `num_ranks` processes, by default one for each visible GPU, or two on processors; under a launcher
-    it is one of the ranks. `arguments`, what is told and the result travel between processes, so they are plain data.
+    Alone it starts `num_ranks` processes, by default one for each visible GPU, or two on processors; more than there
+    are GPUs share these. Under a launcher it is one of the ranks. `arguments`, what is told and the result travel
+    between processes, so they are plain data. `prepare` makes rank 0's arguments of those given, once, before anything
+    is measured; what it raises ends all ranks.
 
     Returns the result of rank 0; None in a process of another rank, which prints and writes nothing. Raises InputError
     for a half-set environment, Missing without GPU or NCCL, Fault where a rank died; KeyboardInterrupt after Ctrl-C.
     """
-    job = Job(work=work, arguments=arguments, backend=backend, shares_gpu=shares_gpu)
     place = rank_from_environment(os.environ)
     if place is not None:
         from calibrate.bench.joining import join
 
-        return join(place, job, take)
+        return join(place, Job(work=work, arguments=arguments, backend=backend), take, prepare)
     from calibrate.launching.children import run_alone
 
-    return run_alone(job, num_ranks or usual_number(backend), take)
+    count = num_ranks or usual_number(backend)
+    _check_number(backend, count)
+    prepared = prepare(arguments)
+    job = Job(work=work, arguments=prepared, backend=backend, shares_gpu=shares_gpu(backend, count))
+    return run_alone(job, count, take)
 
 
 def is_told() -> bool:
     """Whether this process is told the results: alone, or rank 0 of those that a launcher started."""
     place = rank_from_environment(os.environ)
     return place is None or place.rank == 0
+
+
+def _check_number(backend: Backend, num_ranks: int) -> None:
+    """Raises InputError where so many processes would only fill the memory."""
+    there, what = (os.cpu_count() or 1, "cores") if backend == "gloo" else (usual_number(backend), "GPUs")
+    if num_ranks > MOST_SHARING * there:
+        raise InputError(f"--processes {num_ranks}: here are {there} {what}; start at most {MOST_SHARING * there}")
+
+
+def shares_gpu(backend: Backend, num_ranks: int) -> bool:
+    """Whether so many ranks, started here, are more than there are GPUs: what they measure is then true of none.
+
+    Raises Missing as `usual_number` does.
+    """
+    is_alone = rank_from_environment(os.environ) is None
+    return is_alone and backend == "nccl" and num_ranks > usual_number(backend)
 
 
 def usual_number(backend: Backend) -> int:

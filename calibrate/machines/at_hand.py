@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Final
 
 import topologies
-from calibrate.machines.devices import Device, inventory, no_gpu
+from calibrate.machines import own_gpu
+from calibrate.machines.devices import Device, Inventory, inventory, no_gpu, part_named
 from calibrate.machines.machine import CPU_PREFIX, LOOPBACK, Backend, Machine, cluster_with
-from topologies.document import InputError, Missing
-from topologies.networks import EXAMPLES
+from topologies import sheets
+from topologies.document import InputError, Missing, Value, read
+from topologies.networks import EXAMPLES, network
 from topologies.quantity import MEGA
 
 CPU_INFO = Path("/proc/cpuinfo")
+SHEETS: Final = (".yaml", ".yml")
 _VENDORS: Final = {"AuthenticAMD": "amd", "GenuineIntel": "intel"}
 _NAMED: Final = re.compile(r"^(vendor_id|model name)\s*: *(.*)$", re.MULTILINE)
 _WORD: Final = re.compile(r"[a-z0-9]+")
@@ -26,20 +29,19 @@ def machine_of(
 ) -> Machine:
     """The machine, but for the sheets of what no catalogue has: these are measured first.
 
-    `gpu` is the name in the catalogue that its GPUs are to be taken for. Raises InputError where the catalogue lacks a
-    name, or nobody says what joins several nodes; Missing where there is no GPU.
+    `gpu` is the name in the catalogue that its GPUs are to be taken for, or a file that is their sheet. Raises
+    InputError where the catalogue lacks that name, or nobody says what joins several nodes; Missing where there is no
+    GPU.
     """
     if backend == "gloo":
         return _processors(num_gpus, num_nodes, hosts)
-    found = inventory()
-    if not found.devices:
-        raise Missing(no_gpu(found))
+    found = _inventory()
     first = _visible(found.devices)
-    part = part_of(first, gpu)
+    part, hardware = part_of(first, gpu), _hardware_in(gpu)
     return Machine(
         backend="nccl",
         part=part,
-        link=_link(part, num_gpus // num_nodes, num_nodes, fabric),
+        link=_link(first, part, hardware, num_gpus // num_nodes, num_nodes, fabric),
         fabric=fabric,
         device=first.name,
         num_gpus=num_gpus,
@@ -47,29 +49,47 @@ def machine_of(
         hosts=tuple(hosts),
         software={"driver": found.driver, **_versions("nccl")},
         clocks=_clocks(first),
+        hardware=hardware,
     )
+
+
+def lacks_sheet(machine: Machine) -> bool:
+    """Whether neither the catalogue nor the machine itself says what its GPU is."""
+    return "gpu" not in machine.hardware and not part_named(machine.part)
 
 
 def part_at_hand(backend: Backend, gpu: str) -> str:
     """The part that would be measured here; Missing where there is no GPU."""
-    if backend == "gloo":
-        return processor_part()
+    return processor_part() if backend == "gloo" else part_of(device_at_hand(), gpu)
+
+
+def device_at_hand() -> Device:
+    """The GPU that is measured here, as its driver describes it; Missing where there is none."""
+    return _visible(_inventory().devices)
+
+
+def _inventory() -> Inventory:
     found = inventory()
     if not found.devices:
         raise Missing(no_gpu(found))
-    return part_of(_visible(found.devices), gpu)
+    return found
 
 
 def part_of(device: Device, gpu: str) -> str:
-    """The catalogue's name of a GPU, or that of the one it is to be taken for; InputError where there is neither."""
-    if gpu:
-        return topologies.gpu(gpu).name
-    if not device.part:
-        raise InputError(
-            f"{device.name} is in no catalogue; say --gpu NAME of the one that is most like it (`shardsim gpus`): "
-            "its sheet is taken, and what is measured is laid over it"
-        )
-    return device.part
+    """The name of a GPU in the catalogue, or in the sheet that it is given; else a name of its own."""
+    sheet = _hardware_in(gpu).get("gpu")
+    if isinstance(sheet, dict):
+        return str(sheet["name"])
+    return topologies.gpu(gpu).name if gpu else device.part or own_gpu.part_name(device.name)
+
+
+def _hardware_in(gpu: str) -> Mapping[str, Value]:
+    """The sheet in the file that `gpu` names, where it names one; InputError where that is no sheet of a GPU."""
+    if not gpu.lower().endswith(SHEETS):
+        return {}
+    document = read(Path(gpu))
+    sheets.gpu(document)
+    return {"gpu": document.data}
 
 
 def processor_part() -> str:
@@ -113,11 +133,16 @@ def _visible(devices: tuple[Device, ...]) -> Device:
     return visible[0]
 
 
-def _link(part: str, gpus_per_node: int, num_nodes: int, fabric: str) -> str:
-    """What joins the GPUs of a node, as the catalogue knows it."""
+def _link(
+    device: Device, part: str, hardware: Mapping[str, Value], gpus_per_node: int, num_nodes: int, fabric: str
+) -> str:
+    """What joins the GPUs of a node: as its sheet says, or its driver where there is none yet."""
     if num_nodes > 1 and not fabric:
         raise InputError(f"{num_nodes} nodes: nothing tells what joins them; say --fabric: {EXAMPLES}")
-    built = cluster_with(gpu=part, hardware={}, gpus_per_node=gpus_per_node, fabric=fabric, num_nodes=num_nodes)
+    network(fabric or "nvlink-only")  # told before anything is measured
+    if "gpu" not in hardware and not part_named(part):
+        return own_gpu.link_name(device)
+    built = cluster_with(gpu=part, hardware=hardware, gpus_per_node=gpus_per_node, fabric=fabric, num_nodes=num_nodes)
     return built.node.scale_up.name
 
 

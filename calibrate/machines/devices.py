@@ -49,6 +49,8 @@ class Device:
     largest_pcie_width: int = 0
     nvlinks_up: int = 0
     num_nvlinks: int = 0
+    nvlink_generation: int = 0
+    memory_bandwidth: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +138,7 @@ def problems(found: Inventory) -> list[str]:
 def _of_device(one: Device) -> Iterator[str]:
     gpu = f"GPU {one.index}"
     if not one.part:
-        yield f"{gpu}: {one.name} is in no catalogue; `calibrate run --gpu NAME` says which it is to be taken for"
+        yield f"{gpu}: {one.name} is in no catalogue; `calibrate run` makes a sheet of it first, or takes --gpu NAME"
     if one.has_mig:
         yield f"{gpu} is in MIG mode: a slice of it would be measured, which no sheet describes; switch MIG off"
     if one.utilization > BUSY or one.memory_used > BUSY * one.memory_nbytes:

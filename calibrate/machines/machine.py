@@ -85,6 +85,15 @@ def link_of(name: str, hardware: Mapping[str, Value]) -> Link:
     return link(sheet)
 
 
+def check_hardware(at: str, hardware: Mapping[str, Value]) -> None:
+    """Raises InputError, beginning with `at`, where sheets of what no catalogue has are none."""
+    from topologies import sheets
+
+    for kind, sheet in hardware.items():
+        build = sheets.gpu if kind == "gpu" else sheets.link
+        build(Document(name=f"{at}: hardware.{kind}", data=sheet, lines={}))
+
+
 def _sheet(kind: str, name: str, hardware: Mapping[str, Value]) -> Document | None:
     """The sheet in `hardware` where it is the one of that name."""
     sheet = hardware.get(kind)

@@ -9,13 +9,15 @@ from types import ModuleType
 from typing import TypeVar
 
 from calibrate.machines.devices import Device, Inventory, part_named
-from topologies.quantity import KILO, MEGA
+from topologies.quantity import BITS_PER_BYTE, KILO, MEGA
 
 Told = TypeVar("Told", int, float)
 
 _READ = 0
 """NVML_P2P_CAPS_INDEX_READ; the module's own name for it is a tuple by mistake (nvidia-ml-py 12 and 13)."""
 _PERCENT = 100
+_GENERATIONS = {1: 1, 2: 2, 3: 2, 4: 3, 5: 3, 6: 4, 7: 5, 8: 6}
+"""Of NVLink by NVML's numbers of its versions, 1.0, 2.0, 2.2, 3.0, 3.1, 4.0, 5.0, 6.0 [nvml.h, NVML_NVLINK_VERSION]."""
 
 
 def inventory() -> Inventory:
@@ -73,7 +75,18 @@ def _device(nvml: ModuleType, index: int, handle: object) -> Device:
         largest_pcie_width=_asked(nvml, 0, nvml.nvmlDeviceGetMaxPcieLinkWidth, handle),
         nvlinks_up=up,
         num_nvlinks=links,
+        nvlink_generation=_GENERATIONS.get(_asked(nvml, 0, nvml.nvmlDeviceGetNvLinkVersion, handle, 0), 0),
+        memory_bandwidth=_memory_bandwidth(nvml, handle),
     )
+
+
+def _memory_bandwidth(nvml: ModuleType, handle: object) -> float:
+    """Bytes per second: two bits on each wire of the bus in a cycle of the clock that NVML tells; 0 where it does not.
+
+    H100: 2619 MHz and 5120 wires are 3352 GB/s; RTX 4090: 10501 MHz and 384 are 1008 GB/s, as their data sheets say.
+    """
+    clock = MEGA * _asked(nvml, 0, nvml.nvmlDeviceGetMaxClockInfo, handle, nvml.NVML_CLOCK_MEM)
+    return 2 * clock * _asked(nvml, 0, nvml.nvmlDeviceGetMemoryBusWidth, handle) / BITS_PER_BYTE
 
 
 def _nvlinks(nvml: ModuleType, handle: object) -> tuple[int, int]:

@@ -4,6 +4,7 @@ Whatever ends it - the plan's end, the budget's, Ctrl-C, a rank that dies, a los
 and `--resume` goes on from there.
 """
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,13 +22,16 @@ from calibrate.launching.launch import launch
 from calibrate.machines import at_hand
 from calibrate.machines.machine import Machine
 from calibrate.measurement import LeftOut, Measurement
-from calibrate.profile import Counts, write_profile
+from calibrate.profile import Counts, write_profile, write_whole
+from calibrate.running import cluster_file
 from calibrate.running.asked import Asked, Planned, Told
 from calibrate.samples import Samples
 from calibrate.subjects import is_known
+from sim.costs.law import TIMED
 from topologies.document import InputError
 
 PROFILE: Final = "profile.yaml"
+CLUSTER: Final = "cluster.yaml"
 SLOW: Final = 0.03
 """A GPU that is slower than the middle one by more than this is named."""
 OFTEN: Final = 2 / 3
@@ -36,7 +40,10 @@ OFTEN: Final = 2 / 3
 
 @dataclass(slots=True)
 class Taken:
-    """What rank 0 told so far, in a run that goes on; measurements go on to the journal at once."""
+    """What rank 0 told so far, in a run that goes on; measurements go on to the journal at once.
+
+    The plan was told when it `began`, the `last` point then; the journal had so many points `before`.
+    """
 
     folder: Path
     command: str
@@ -47,6 +54,8 @@ class Taken:
     left_out: list[LeftOut] = field(default_factory=list)
     journal: Journal | None = None
     began: float = field(default_factory=time.monotonic)
+    last: float = field(default_factory=time.monotonic)
+    before: int = 0
 
     def take(self, told: Told) -> None:
         """Keep it: the machine comes first, then the plan, then points."""
@@ -54,9 +63,9 @@ class Taken:
             case Machine():
                 self.machine = told
             case Planned():
-                self.plan, self.began = told, time.monotonic()
+                self.plan, self.began, self.last = told, time.monotonic(), time.monotonic()
             case Measurement():
-                self._journal().add(told)
+                self._journal().add(told, took=self._lap())
                 self.measured += 1
                 self._tell_progress(told.operation)
             case LeftOut():
@@ -70,10 +79,10 @@ class Taken:
             self.journal = Journal(self.folder / journal.NAME, self.machine, command=self.command)
         return self.journal
 
-    @property
-    def seconds(self) -> float:
-        """For how long points have been measured."""
-        return time.monotonic() - self.began
+    def _lap(self) -> float:
+        """Seconds since the last point that is written."""
+        before, self.last = self.last, time.monotonic()
+        return self.last - before
 
     @property
     def unmeasured(self) -> int:
@@ -87,7 +96,7 @@ class Taken:
     def _left(self) -> float:
         """By the plan, corrected by how long it took so far."""
         done = self.plan.points - self.unmeasured
-        return self.seconds / done * self.unmeasured
+        return (time.monotonic() - self.began) / done * self.unmeasured
 
     def close(self) -> None:
         if self.journal is not None:
@@ -104,6 +113,7 @@ def resumed(asked: Asked, folder: Path, *, resume: bool) -> Asked:
     path = folder / journal.NAME
     if asked.is_plan and not resume:
         return asked
+    _check_writable(folder)
     if not resume:
         for present in (path, folder / PROFILE):
             if present.exists():
@@ -115,16 +125,31 @@ def resumed(asked: Asked, folder: Path, *, resume: bool) -> Asked:
     return replace(asked, found=found, measured=measured)
 
 
-def measure(taken: Taken, asked: Asked, processes: int | None) -> bool | None:
+def _check_writable(folder: Path) -> None:
+    """Raises InputError where nothing could be written there, before anything is measured for it."""
+    place = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    if not place.is_dir():
+        raise InputError(f"{place} is a file, not a folder; write another --out")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{place}: nobody lets you write there; write another --out")
+
+
+def measure(taken: Taken, asked: Asked, processes: int | None, *, resume: bool) -> bool | None:
     """Measure as asked, on all ranks; True where all points were walked, None in a process of another rank than 0.
 
     What was taken stays taken, whatever is raised.
     """
     taken.tell("starting the processes")
+
+    def with_journal(given: Asked) -> Asked:
+        found = resumed(given, taken.folder, resume=resume)
+        taken.before = len(found.measured)
+        return found
+
     try:
         from calibrate.bench.measuring import work
 
-        return launch(work, asked, backend=asked.backend, take=taken.take, num_ranks=processes)
+        return launch(work, asked, backend=asked.backend, take=taken.take, num_ranks=processes, prepare=with_journal)
     finally:
         taken.close()
 
@@ -146,13 +171,13 @@ class Result:
         return tuple(one for one in self.done if isinstance(one, Fitted))
 
 
-def finish(folder: Path, *, command: str, seconds: float, tell: Callable[[str], None]) -> Result:
+def finish(folder: Path, *, command: str, tell: Callable[[str], None]) -> Result:
     """Fit what the journal holds, and write the profile beside it, in one go.
 
     Raises InputError where nothing was measured yet.
     """
     header, measured = journal.read_whole(folder / journal.NAME)
-    source = f"measured by calibrate run on {header.machine.device}, {header.date}"
+    source = f"{TIMED} on {header.machine.device}, {header.date}"
     known = [one for one in journal.samples(header.machine, measured, source=source) if is_known(one.operation)]
     samples = [_possible(one) for one in known]
     done = tuple(_sound(one, header.machine) for one in fit_all(samples, tell=tell))
@@ -160,7 +185,7 @@ def finish(folder: Path, *, command: str, seconds: float, tell: Callable[[str], 
         points=len(measured),
         throttled=sum(bool(one.throttled) for one in measured),
         wrong=sum(bool(one.wrong) for one in measured),
-        seconds=round(seconds, 1),
+        seconds=round(header.seconds, 1),
     )
     result = Result(
         machine=header.machine,
@@ -172,7 +197,14 @@ def finish(folder: Path, *, command: str, seconds: float, tell: Callable[[str], 
     )
     if result.fitted:
         write_profile(folder / PROFILE, header.machine, result.fitted, counts, command=command)
+    if has_own_gpu(header.machine):
+        write_whole(folder / CLUSTER, cluster_file.text(header.machine))
     return result
+
+
+def has_own_gpu(machine: Machine) -> bool:
+    """Whether its GPU is in no catalogue: then a file says what a cluster of it is."""
+    return not machine.is_cpu and "gpu" in machine.hardware
 
 
 def _possible(samples: Samples) -> Samples:

@@ -5,9 +5,11 @@ from dataclasses import asdict
 from statistics import median
 
 from calibrate import tables
+from calibrate.machines.machine import Machine
+from calibrate.machines.own_gpu import ASSUMED
 from calibrate.measurement import LeftOut, Measurement
 from calibrate.running.asked import Planned
-from calibrate.running.run import PROFILE, Result, slow_gpu
+from calibrate.running.run import CLUSTER, PROFILE, Result, has_own_gpu, slow_gpu
 from calibrate.subjects import is_known
 from sim.reports.tables import Row, table
 from topologies.quantity import percent, seconds
@@ -98,6 +100,8 @@ def remarks(result: Result) -> Iterator[str]:
     ):
         if reasons:
             yield f"{_points(len(reasons))} {what}, kept apart and not fitted: {max(set(reasons), key=reasons.count)}"
+    if has_own_gpu(result.machine):
+        yield from _assumed(result.machine)
     if result.impossible:
         yield f"{_points(result.impossible)} faster than {result.machine.part} can be, not fitted: is it another GPU?"
     slow = slow_gpu(result.measured)
@@ -107,6 +111,15 @@ def remarks(result: Result) -> Iterator[str]:
         yield from _next(result)
 
 
+def _assumed(machine: Machine) -> Iterator[str]:
+    """What nobody told of a GPU that no catalogue has."""
+    sheet = machine.hardware["gpu"]
+    sources = sheet.get("sources") if isinstance(sheet, dict) else None
+    for figure, source in sources.items() if isinstance(sources, dict) else ():
+        if str(source).startswith(ASSUMED):
+            yield f"{machine.device} is in no catalogue; its {figure} is {source}; --gpu FILE takes a sheet of your own"
+
+
 def _points(count: int) -> str:
     return f"{count} {'point' if count == 1 else 'points'}"
 
@@ -114,7 +127,8 @@ def _points(count: int) -> str:
 def _next(result: Result) -> Iterator[str]:
     path, backend = result.folder / PROFILE, " --backend gloo" if result.machine.is_cpu else ""
     if not result.machine.is_cpu:
-        yield f"next: shardsim train MODEL CLUSTER --profile {path}"
+        cluster = result.folder / CLUSTER if has_own_gpu(result.machine) else "CLUSTER"
+        yield f"next: shardsim train MODEL {cluster} --profile {path}"
     yield f"next: calibrate verify{backend} --profile {path}, or calibrate compare {path} OTHER"
 
 

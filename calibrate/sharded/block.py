@@ -95,6 +95,7 @@ class Block:
     """`prepare(shard, sizes)` makes the weights and inputs of this rank, and gives what runs the block forward and
     backward once and returns its tensors; `reference` gives the same tensors of this rank, computed without sharding.
 
+    A block that keeps something from one run to the next is compared after `num_steps` of them.
     `fits(sizes, num_ranks)` says why so many ranks cannot share it, or nothing. `tolerance(dtype)` is how far each
     tensor may be from the reference's: the largest difference over the largest value of the reference.
     """
@@ -105,3 +106,11 @@ class Block:
     reference: Callable[[Shard, Sizes], Tensors]
     fits: Callable[[Sizes, int], str]
     tolerance: Callable[[torch.dtype], float] = ROUNDING.__getitem__
+    num_steps: int = 1
+
+    def run(self, shard: Shard, sizes: Sizes) -> Tensors:
+        """What its last step gives, to be compared with the reference."""
+        step = self.prepare(shard, sizes)
+        for _ in range(self.num_steps - 1):
+            step()
+        return step()

@@ -13,14 +13,11 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import Function, FunctionCtx
 
+from calibrate.bench.world import ALL_GATHER, REDUCE_SCATTER
 from calibrate.sharded.block import Shard
 
 COMPUTE: Final = "compute"
 """The stream of all that the products wait for, as the simulator names it."""
-
-# Renamed in PyTorch 2.13, which warns of the old names.
-_ALL_GATHER = dist.all_gather_single if hasattr(dist, "all_gather_single") else dist.all_gather_into_tensor
-_REDUCE_SCATTER = dist.reduce_scatter_single if hasattr(dist, "reduce_scatter_single") else dist.reduce_scatter_tensor
 
 
 def summed(x: Tensor, shard: Shard, name: str) -> Tensor:
@@ -62,7 +59,7 @@ def all_gather(x: Tensor, shard: Shard, name: str) -> Tensor:
     x = x.contiguous()
     gathered = x.new_empty(shard.num_ranks * x.shape[0], *x.shape[1:])
     with shard.recorder.span(COMPUTE, name):
-        _ALL_GATHER(gathered, x, group=shard.group)
+        ALL_GATHER(gathered, x, group=shard.group)
     return gathered
 
 
@@ -71,7 +68,7 @@ def reduce_scatter(x: Tensor, shard: Shard, name: str) -> Tensor:
     x = x.contiguous()
     part = x.new_empty(x.shape[0] // shard.num_ranks, *x.shape[1:])
     with shard.recorder.span(COMPUTE, name):
-        _REDUCE_SCATTER(part, x, group=shard.group)
+        REDUCE_SCATTER(part, x, group=shard.group)
     return part
 
 

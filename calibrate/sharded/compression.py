@@ -37,18 +37,22 @@ class Errors:
 def int8_all_reduce(gradient: Tensor, errors: Errors, shard: Shard) -> Tensor:
     """The sum over the ranks of a gradient in fp32, whose length is a multiple of 256 n."""
     with shard.recorder.span(COMPUTE, "gradient quantise"):
-        gradient = gradient + errors.sent
-        packed = quantised(gradient)
-        errors.sent = gradient - dequantised(packed)
+        packed, errors.sent = rounded(gradient, errors.sent)
     arrived = all_to_all(packed, shard, "int8 gradient exchange")
     with shard.recorder.span(COMPUTE, "int8 gradient sum"):
-        total = dequantised(arrived).view(shard.num_ranks, -1).sum(0) + errors.summed
+        total = dequantised(arrived).view(shard.num_ranks, -1).sum(0)
     with shard.recorder.span(COMPUTE, "gradient quantise"):
-        packed = quantised(total)
-        errors.summed = total - dequantised(packed)
+        packed, errors.summed = rounded(total, errors.summed)
     gathered = all_gather(packed, shard, "int8 gradient gather")
     with shard.recorder.span(COMPUTE, "gradient dequantise"):
         return dequantised(gathered)
+
+
+def rounded(values: Tensor, late: Tensor | float) -> tuple[Tensor, Tensor]:
+    """Values and what is late of them, in int8; and what that leaves out."""
+    values = values + late
+    packed = quantised(values)
+    return packed, values - dequantised(packed)
 
 
 def quantised(values: Tensor) -> Tensor:

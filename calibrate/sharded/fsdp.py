@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from calibrate.sharded import llama
@@ -16,7 +17,7 @@ from calibrate.sharded.block import Shard, Tensors
 from calibrate.sharded.ddp import accumulate, own_microbatches
 from calibrate.sharded.flat import flatten, unflatten, when_all_have_gradients
 from calibrate.sharded.llama import Part
-from calibrate.sharded.share import Share, reduce, share_of, update
+from calibrate.sharded.share import Share, adamw_of, reduce, share_of, update
 from calibrate.verification.sizes import Sizes
 
 
@@ -34,12 +35,13 @@ def prepare(shard: Shard, sizes: Sizes) -> Callable[[], Tensors]:
     """One rank's step with sharded weights."""
     units = [unit_of(shard, part) for part in llama.parts(shard, sizes)]
     microbatches = own_microbatches(shard, sizes)
+    state = adamw_of(torch.cat([unit.own.weights for unit in units]))
     for unit in units:
         when_all_have_gradients(unit.part.leaves, partial(backward_done, shard, unit))
 
     def step() -> Tensors:
         loss = accumulate(shard, microbatches, partial(forward, shard, units))
-        return {"loss": loss, **update(shard, [unit.own for unit in units])}
+        return {"loss": loss, **update(shard, [unit.own for unit in units], state)}
 
     return step
 

@@ -75,11 +75,20 @@ def forward(model: Sequence[Part], inputs: Tensor, targets: Tensor) -> Tensor:
     return inputs
 
 
+def of_many(shard: Shard, sizes: Sizes, count: int) -> list[Part]:
+    """The whole model as it runs so many microbatches as one."""
+    return parts(shard, replace(sizes, micro_batch=count * sizes.micro_batch))
+
+
+def in_one(microbatches: Sequence[Batch]) -> Batch:
+    """Several microbatches as one."""
+    return Batch(*(torch.cat(tokens) for tokens in zip(*microbatches, strict=True)))
+
+
 def reference(shard: Shard, sizes: Sizes, count: int) -> tuple[Tensor, list[Part]]:
     """The unsharded model, with the gradients of so many microbatches as one batch at its weights; and the loss."""
-    model = parts(shard, replace(sizes, micro_batch=count * sizes.micro_batch))
-    inputs, targets = (torch.cat(tokens) for tokens in zip(*batches(shard, sizes, count), strict=True))
-    loss = forward(model, inputs, targets)
+    model = of_many(shard, sizes, count)
+    loss = forward(model, *in_one(batches(shard, sizes, count)))
     torch.autograd.backward(loss)
     return loss.detach(), model
 

@@ -1,6 +1,6 @@
 """A rank's shares of the model: 1/n of the flat weights of each part, and of their gradients.
 
-The optimizer's step on them is the rank's own, so its state is 1/n too: ZeRO in one sentence.
+The optimizer's step on them is the rank's own, so its state, twelve bytes a weight, is 1/n too: ZeRO in one sentence.
 """
 
 from collections.abc import Sequence
@@ -50,8 +50,25 @@ def settle(own: Share) -> None:
         own.gradient = arrived if own.gradient is None else own.gradient.add_(arrived)
 
 
-def update(shard: Shard, shares: Sequence[Share]) -> dict[str, Tensor]:
-    """The gradient and the new weights of all the rank's shares; the next step's gradient begins anew."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdamW:
+    """The state of AdamW [Loshchilov & Hutter 2019]: weights and both moments in fp32, the number of steps taken."""
+
+    weights: Tensor
+    first: Tensor
+    second: Tensor
+    num_steps: Tensor
+
+
+def adamw_of(weights: Tensor) -> AdamW:
+    """The state before the first step."""
+    master = weights.detach().float().clone()
+    first, second = torch.zeros_like(master), torch.zeros_like(master)
+    return AdamW(weights=master, first=first, second=second, num_steps=master.new_zeros(()))
+
+
+def update(shard: Shard, shares: Sequence[Share], state: AdamW) -> dict[str, Tensor]:
+    """One step on all the rank's shares: their gradient, and their new weights; the next gradient begins anew."""
     gradients = []
     for own in shares:
         settle(own)
@@ -60,24 +77,22 @@ def update(shard: Shard, shares: Sequence[Share]) -> dict[str, Tensor]:
         own.gradient = None
     gradient = torch.cat(gradients)
     with shard.recorder.span("compute", "optimizer"):
-        weights = updated(torch.cat([own.weights for own in shares]), gradient)
+        step(state, gradient)
+        weights = state.weights.to(gradient.dtype)
+        for own, new in zip(shares, torch.split(weights, [len(own.weights) for own in shares]), strict=True):
+            own.weights.copy_(new)
     return {"own gradient": gradient, "own weights": weights}
 
 
-def updated(weights: Tensor, gradient: Tensor) -> Tensor:
-    """The weights after a first step, made in fp32 by one kernel [Loshchilov & Hutter 2019].
-
-    PyTorch's function, since its class loads the compiler, which takes seconds.
-    """
-    master = weights.detach().float().clone()
-    first, second, count = torch.zeros_like(master), torch.zeros_like(master), master.new_zeros(())
+def step(state: AdamW, gradient: Tensor) -> None:
+    """A step in fp32, by one kernel: PyTorch's function, since its class loads the compiler, which takes seconds."""
     adamw(
-        [master],
+        [state.weights],
         [gradient.float()],
-        [first],
-        [second],
+        [state.first],
+        [state.second],
         [],
-        [count],
+        [state.num_steps],
         fused=True,
         amsgrad=False,
         beta1=BETAS[0],
@@ -87,4 +102,3 @@ def updated(weights: Tensor, gradient: Tensor) -> Tensor:
         eps=EPSILON,
         maximize=False,
     )
-    return master.to(weights.dtype)

@@ -1,7 +1,7 @@
 """All blocks on these ranks: each beside its reference, then timed, then recorded once more for its timeline.
 
-Equality is a matter of small tensors in fp32 (and bf16); time one of large products in bf16, as the simulator counts
-them. A repetition begins when all ranks have met, and lasts until the slowest is done.
+Equality is a matter of small tensors in fp32 (and bf16); time one of large products, in what people train in there,
+bf16 on GPUs and fp32 on processors. A repetition begins when all ranks have met, and lasts until the slowest is done.
 """
 
 import time
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from calibrate.bench.point import Ranks
+from calibrate.bench.tensors import usual_dtype
 from calibrate.bench.world import group_of
 from calibrate.sharded.block import Block, Recorder, Shard, Tensors
 from calibrate.sharded.blocks import BLOCKS
@@ -24,7 +25,7 @@ from calibrate.verification.spans import RealSpan
 from calibrate.verification.verified import Ran, Skipped
 
 PRECISIONS: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
-FEWEST, MOST = 3, 15
+FEWEST, MOST = 5, 15
 ENOUGH: Final = 1.5
 """Seconds of repetitions after which more tell little."""
 RECORDED: Final = 3
@@ -79,7 +80,7 @@ def _looked_at(block: Block, timed: Sizes, meeting: Meeting) -> Ran | Skipped:
 def _run(block: Block, small: Sizes, timed: Sizes, meeting: Meeting) -> Ran:
     shards = {name: meeting.shard(dtype) for name, dtype in PRECISIONS.items()}
     errors = {name: _largest(error_of(block, shard, small), meeting.control) for name, shard in shards.items()}
-    repeat = block.prepare(meeting.shard(torch.bfloat16), timed)
+    repeat = block.prepare(meeting.shard(usual_dtype(meeting.ranks.device)), timed)
     return Ran(
         name=block.name,
         summary=block.summary,
@@ -93,7 +94,7 @@ def _run(block: Block, small: Sizes, timed: Sizes, meeting: Meeting) -> Ran:
 
 def error_of(block: Block, shard: Shard, sizes: Sizes) -> float:
     """The largest relative error of any tensor on this rank."""
-    return relative_error(block.prepare(shard, sizes)(), block.reference(shard, sizes))
+    return relative_error(block.run(shard, sizes), block.reference(shard, sizes))
 
 
 def relative_error(found: Tensors, wanted: Tensors) -> float:

@@ -1,6 +1,6 @@
 """How large blocks are timed: so large that products outweigh all else, and not so large that it takes long.
 
-From one step to the next the work grows about eightfold; which step suits a machine its own profile tells.
+From one step to the next the work grows two- to eightfold; which step suits a machine its own profile tells.
 """
 
 from dataclasses import replace
@@ -13,7 +13,9 @@ from topologies.hardware import Cluster
 LADDER: Final = (
     Sizes(seq_len=128, heads=4, head_dim=32, ffn=256, vocab=512),
     Sizes(seq_len=256, heads=4, head_dim=64, ffn=512, vocab=1024),
+    Sizes(seq_len=256, heads=8, head_dim=64, ffn=1024, vocab=1024),
     Sizes(seq_len=512, heads=8, head_dim=64, ffn=1024, vocab=2048),
+    Sizes(seq_len=512, heads=8, head_dim=128, ffn=2048, vocab=2048),
     Sizes(seq_len=1024, heads=8, head_dim=128, ffn=2048, vocab=4096),
     Sizes(seq_len=2048, heads=16, head_dim=128, ffn=5632, vocab=32000),
     Sizes(seq_len=4096, heads=32, head_dim=128, ffn=14336, vocab=32000),
@@ -21,7 +23,7 @@ LADDER: Final = (
 """From a toy to a layer of Llama 3 8B."""
 LARGEST_MODEL: Final = 2048
 """Width of the largest whole model, which must fit in a GPU's memory."""
-PATIENCE: Final = 0.4
+PATIENCE: Final = 0.5
 """Seconds that a repetition may take."""
 
 

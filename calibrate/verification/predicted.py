@@ -15,6 +15,8 @@ from sim.clock import clocked
 from sim.costs import ELEMENT, compression
 from sim.costs.collectives import activity_of, alone
 from sim.costs.memory_bound import stream
+from sim.costs.processor import WIDER
+from sim.costs.processor import Kind as Moving
 from sim.detail import condenser
 from sim.engine import Engine
 from sim.folding import unfolded
@@ -51,6 +53,10 @@ FACTS: Final[Mapping[str, Value]] = {
     "data_seconds": 0.0,
 }
 """How the blocks are written, laid over what the simulator knows of PyTorch's FSDP2: all in bf16, nothing fused."""
+
+ON_PROCESSOR: Final[Mapping[str, Value]] = {"logits_nbytes": 2}
+"""A processor computes in fp32, and its costs take a number for twice as wide as the layers do: 2 bytes stand for 4,
+those of weights and gradients above too. What was cast to fp32 for the loss is so already."""
 
 OF_REPLICAS: Final[Mapping[str, Value]] = {"gradient_copy_nbytes": 4}
 """Before gradients are summed, those of a part are put into one flat tensor: read and written."""
@@ -112,20 +118,26 @@ UPDATING: Final = ("zero 1", "zero 2", "zero 3")
 
 
 def predicted(name: str, sizes: Sizes, cluster: Cluster, *, launch_seconds: float = 0.0) -> Timeline:
-    """One repetition of the block of that name in bf16 on all GPUs of the cluster, as the simulator plays it.
+    """One repetition of the block of that name on all GPUs of the cluster, as the simulator plays it: in bf16, or where
+    processors stand for GPUs in fp32.
 
     `launch_seconds` are the host's to start a kernel; none where each kernel's law has them, as on a processor.
     """
     plan = plan_of(name, sizes, cluster.num_gpus)
     model = model_of(name, sizes)
-    facts = {**FACTS, **(OF_REPLICAS if plan.num_replicas > plan.cp else {}), "launch_seconds": launch_seconds}
-    framework = laid_over("fsdp2", facts)
+    framework = laid_over("fsdp2", {**_facts(plan, cluster), "launch_seconds": launch_seconds})
     check(plan, model, cluster, sizes.seq_len)
     step = TrainingStep(seq_len=sizes.seq_len, precision="bf16")
     context = context_of(model, cluster, plan, step, framework)
     at_clock = cluster if cluster.library == "gloo" else clocked(context, plan, cluster)
     context = context_of(model, at_clock, plan, step, framework)
     return Engine(at_clock).play(_program(name, context, plan, at_clock))
+
+
+def _facts(plan: Plan, cluster: Cluster) -> Mapping[str, Value]:
+    """How the blocks are written, for that plan on what the cluster is made of."""
+    of_replicas = OF_REPLICAS if plan.num_replicas > plan.cp else {}
+    return {**FACTS, **of_replicas, **(ON_PROCESSOR if cluster.gpu.is_processor else {})}
 
 
 def model_of(name: str, sizes: Sizes) -> Transformer:
@@ -186,21 +198,29 @@ def _program(name: str, context: Context, plan: Plan, cluster: Cluster) -> Progr
 
 
 def _compressed(context: Context, plan: Plan) -> Pass:
-    """The gradient of one matrix, summed over the replicas in int8, by kernels that are not fused."""
+    """The gradient of one matrix, summed over the replicas in int8, by kernels that are not fused.
+
+    Bytes are true ones, of fp32 and int8 everywhere, which a processor's costs would take for twice as many.
+    """
     count, ranks = context.model.hidden * context.model.ffn, plan.num_replicas
-    part = count / ranks
-    moved = iter(
+    part, true = count / ranks, 1 / WIDER if context.gpu.is_processor else 1.0
+    kernels: Iterator[tuple[float, Moving]] = iter(
         [
-            (CORRECTED + QUANTISED) * count,
-            SUMMED * count + (FP32 + CORRECTED) * part,
-            QUANTISED * part,
-            DEQUANTISED * count,
+            ((CORRECTED + QUANTISED) * count, "quantise"),
+            (SUMMED * count + (FP32 + CORRECTED) * part, "dequantise"),
+            (QUANTISED * part, "quantise"),
+            (DEQUANTISED * count, "dequantise"),
         ]
     )
+
+    def seconds() -> float:
+        nbytes, kind = next(kernels)
+        return stream(context.gpu, true * nbytes, kind)
+
     return compute_pass(
-        streaming(context.gpu, step.name, stream(context.gpu, next(moved)))
+        streaming(context.gpu, step.name, seconds())
         if isinstance(step, compression.Kernel)
-        else Collective(name=step.name, axis="dp", group="dp", operation=step.operation, nbytes=step.nbytes)
+        else Collective(name=step.name, axis="dp", group="dp", operation=step.operation, nbytes=true * step.nbytes)
         for step in compression.int8(context.gpu, count, ranks, FP32, scattered=False)
     )
 

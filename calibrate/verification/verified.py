@@ -79,13 +79,15 @@ class Verified:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """All blocks on one machine; `profile` is the file that the predictions rest on."""
+    """All blocks on one machine; `profile` is the file that the predictions rest on. Where ranks share a GPU, equality
+    counts, and times do not."""
 
     machine: Machine
     profile: str
     num_ranks: int
     blocks: tuple[Verified, ...]
     skipped: tuple[Skipped, ...] = field(default=())
+    shares_gpu: bool = False
 
     @property
     def unequal(self) -> tuple[Ran, ...]:
@@ -99,6 +101,7 @@ def record(verification: Verification) -> Mapping[str, object]:
         "machine": machine_record(verification.machine),
         "profile": verification.profile,
         "ranks": verification.num_ranks,
+        "shares_gpu": verification.shares_gpu,
         "blocks": [block_record(one) for one in verification.blocks],
         "skipped": [{"name": one.name, "reason": one.reason} for one in verification.skipped],
     }
@@ -161,12 +164,15 @@ def sentences(verification: Verification) -> Sequence[str]:
     blocks, machine = verification.blocks, verification.machine
     equal = sum(one.ran.equal for one in blocks)
     said = [f"{equal} of {len(blocks)} blocks equal their reference, forward and backward."]
+    if verification.shares_gpu:
+        return [*said, f"The {verification.num_ranks} ranks share GPUs, so that their times say nothing."]
     if blocks:
         errors = [abs(one.error) for one in blocks]
         said.append(f"Predicted times are {percent(median(errors))} off in the median, {percent(max(errors))} at most.")
     who = f"{verification.num_ranks} processes on a processor" if machine.is_cpu else f"{verification.num_ranks} GPUs"
+    precision = "fp32" if machine.is_cpu else "bf16"
     said.append(
-        f"Measured in bf16 on {who} ({machine.device}), the slowest rank, the median of the repetitions; predicted by "
-        f"the simulator with {verification.profile}, which was measured on this machine."
+        f"Measured in {precision} on {who} ({machine.device}), the slowest rank, the median of the repetitions; "
+        f"predicted by the simulator with {verification.profile}, which was measured on this machine."
     )
     return said

@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from calibrate import journal
-from calibrate.launching.launch import is_told, launch, usual_number
+from calibrate import journal, sanity
+from calibrate.launching.launch import is_told, launch, shares_gpu, usual_number
 from calibrate.launching.place import rank_from_environment
 from calibrate.machines import at_hand, devices
 from calibrate.machines.machine import Backend, Machine, cluster_of
@@ -19,9 +19,8 @@ from calibrate.verification.predicted import predicted
 from calibrate.verification.sizes import Sizes
 from calibrate.verification.verified import Ran, Skipped, Verification, Verified
 from sim import frameworks
-from sim.costs.laws import check_fits
 from topologies.document import InputError, Missing, read
-from topologies.fits import Fits, profile
+from topologies.fits import Fits
 from topologies.hardware import Cluster
 
 EAGER: Final = 1.0
@@ -38,8 +37,7 @@ def verify(
     machine = machine_of(path)
     check_here(path, machine, backend)
     num_ranks = _num_ranks(backend, processes)
-    fits = profile(path)
-    check_fits(path.name, fits)
+    fits = sanity.checked(path)
     cluster = cluster_with(machine, fits, num_ranks)
     launch_seconds = launch_seconds_of(path, machine)
     tell("choosing sizes")
@@ -51,6 +49,7 @@ def verify(
         machine=machine,
         profile=str(path),
         num_ranks=num_ranks,
+        shares_gpu=shares_gpu(backend, num_ranks),
         blocks=tuple(
             Verified(ran=ran, played=predicted(ran.name, ran.sizes, cluster, launch_seconds=launch_seconds))
             for ran in found

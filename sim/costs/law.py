@@ -7,7 +7,7 @@ relative.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ Points = Mapping[str, Array]
 """Measured or asked-for sizes, a column per input, all of one length, in SI units."""
 Values = Mapping[str, float]
 Part = TypeVar("Part", Gpu, Link, Cluster)
+
+TIMED: Final = "measured by calibrate run"
+"""So begins what a fit says of its source where `calibrate run` timed PyTorch's own kernels on that very part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

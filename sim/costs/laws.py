@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from sim.costs import attention, gemm, grouped_gemm, memory_bound, power, sharing
+from sim.costs import attention, gemm, grouped_gemm, memory_bound, power, processor, sharing
 from sim.costs.collectives.all_to_all import LAWS as ALL_TO_ALL
 from sim.costs.collectives.custom_all_reduce import LAWS as CUSTOM_ALL_REDUCE
 from sim.costs.collectives.deepep import LAWS as DEEPEP
@@ -20,6 +20,7 @@ ROUNDING: Final = 1e-3
 
 _KERNELS: Final[tuple[Law[Gpu], ...]] = (
     *gemm.LAWS,
+    processor.PRODUCT,
     gemm.GRADIENTS,
     *grouped_gemm.LAWS,
     *attention.LAWS,
@@ -39,7 +40,7 @@ _COLLECTIVES: Final[tuple[Law[Cluster], ...]] = (
 )
 
 KERNEL_LAWS: Final[Mapping[str, Law[Gpu]]] = {law.operation: law for law in _KERNELS}
-"""What runs on one GPU."""
+"""What runs on one GPU, or where a processor stands for it: products in fp32 are its own."""
 
 COLLECTIVE_LAWS: Final[Mapping[str, Law[Cluster]]] = {law.operation: law for law in _COLLECTIVES}
 """What runs on the links of a cluster."""

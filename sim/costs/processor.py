@@ -1,7 +1,7 @@
 """A processor's core where a GPU would stand: one thread, so that nothing is dealt out and nothing hides anything.
 
-A product starts anew for each number of its result; an input gradient walks across the rows of the weights, slower the
-longer they are. Attention makes the scores of whole blocks of keys. What fits into the cache streams faster.
+People compute in fp32 there, and so does it: what layers count as 16 bits is twice as wide. A product reaches its rate
+as its sides grow, whichever way its operands lie. What is no sum is held up by its arithmetic, on top of its bytes.
 Shares are of the peaks of the processor's own sheet, which a first quick measurement made.
 """
 
@@ -10,15 +10,43 @@ from typing import Final, Literal
 
 import numpy as np
 
-from sim.costs import ELEMENT
 from sim.costs.law import Array, Law, Parameter, Points, Values, fit_of
 from topologies.hardware import Gpu
 from topologies.quantity import NANOSECOND
 
 Layout = Literal["forward", "input_gradient", "weight_gradient"]
 
-USUAL_WIDTH: Final = 256.0
-"""Inputs of a layer at which the rate of an input gradient is given."""
+Kind = Literal[
+    "stream",
+    "norm",
+    "gated activation",
+    "rotary",
+    "lookup",
+    "norm backward",
+    "gated activation backward",
+    "loss",
+    "loss backward",
+    "quantise",
+    "dequantise",
+]
+KINDS: Final[tuple[Kind, ...]] = (
+    "stream",
+    "norm",
+    "gated activation",
+    "rotary",
+    "lookup",
+    "norm backward",
+    "gated activation backward",
+    "loss",
+    "loss backward",
+    "quantise",
+    "dequantise",
+)
+"""The column `kind` of the points holds the place in this list, of which the first are as on a GPU."""
+
+PRECISION: Final = "fp32"
+WIDER: Final = 2
+"""Bytes of a number in fp32 for each that the layers, which reckon in 16 bits, count of it. Laws take true bytes."""
 KEYS: Final = 512
 """Keys of a block; a causal mask skips none but whole blocks [PyTorch, native/cpu/FlashAttentionKernel.cpp]."""
 FORWARD_WORK: Final = 4.0
@@ -28,16 +56,18 @@ BACKWARD_WORK: Final = 10.0
 
 @lru_cache(maxsize=65536)
 def product(gpu: Gpu, layout: Layout, m: int, n: int, k: int, batch: int = 1) -> float:
-    """Seconds of `batch` products (m x k)(k x n) in 16 bits, in one of the layouts of training."""
-    values = fit_of(gpu, PRODUCT if layout == "forward" else GRADIENTS).values
-    rows, columns, depth = (np.array(float(side)) for side in (m, n, k))
-    return batch * float(product_seconds(gpu, values, layout, rows, columns, depth))
+    """Seconds of `batch` products (m x k)(k x n), in one of the layouts of training."""
+    forward = fit_of(gpu, PRODUCT).values
+    rate = 1.0 if layout == "forward" else fit_of(gpu, GRADIENTS).values[layout]
+    sides = (np.array(float(side)) for side in (m, n, k))
+    return batch * float(product_seconds(gpu, forward, *sides, rate=rate))
 
 
 @lru_cache(maxsize=65536)
-def stream(gpu: Gpu, nbytes: float) -> float:
-    """Seconds of a kernel that moves so many bytes."""
-    return float(streamed(gpu, fit_of(gpu, STREAM).values, np.array(nbytes)))
+def stream(gpu: Gpu, nbytes: float, kind: Kind = "stream") -> float:
+    """Seconds of a kernel that moves so many bytes, as layers count them."""
+    of_kind = np.array(float(KINDS.index(kind)))
+    return float(streamed(gpu, fit_of(gpu, STREAM).values, of_kind, np.array(WIDER * nbytes)))
 
 
 @lru_cache(maxsize=65536)
@@ -50,24 +80,19 @@ def attention(
     return float(attention_seconds(gpu, fit_of(gpu, law).values, work, *sizes))
 
 
-def product_seconds(gpu: Gpu, values: Values, layout: Layout, m: Array, n: Array, k: Array) -> Array:
-    """Seconds of (m x k)(k x n) in 16 bits; of each number of the result there is a start, and its k multiply-adds.
-
-    `values` are those of the fit of the layout: "gemm bf16", or "gemm gradients".
-    """
-    flops = gpu.peak_flops["bf16"] * gpu.fit["gemm_efficiency"] * values[layout]
-    slower = (n / USUAL_WIDTH) ** values["stride"] if layout == "input_gradient" else 1.0
-    each = values[f"{layout}_result"] + 2 * k / flops * slower
-    operands = ELEMENT * (m * k + n * k) / (values["operands"] * gpu.memory_bandwidth)
-    return np.asarray(values["launch"] * gpu.fit["kernel_latency"] + operands + m * n * each)
+def product_seconds(gpu: Gpu, values: Values, m: Array, n: Array, k: Array, *, rate: float | Array = 1.0) -> Array:
+    """Seconds of (m x k)(k x n) at that rate relative to forward; short sides waste a part of each block of it."""
+    flops = gpu.peak_flops[PRECISION] * gpu.fit["gemm_efficiency"] * values["rate"]
+    waste = (1 + values["rows"] / m) * (1 + values["columns"] / n) * (1 + values["depth"] / k)
+    return np.asarray(values["launch"] * gpu.fit["kernel_latency"] + 2 * m * n * k * waste / (flops * rate))
 
 
-def streamed(gpu: Gpu, values: Values, nbytes: Array) -> Array:
-    """Seconds of a kernel that moves so many bytes, the fewer through the memory the more of them the cache holds."""
-    rate = gpu.memory_bandwidth * gpu.fit["memory_efficiency"] * values["share"]
-    held = 1 / (1 + (nbytes / (gpu.l2_nbytes * values["cache_share"])) ** 2)
-    start = values["launch"] * gpu.fit["kernel_latency"]
-    return np.asarray(start + nbytes / rate * (1 - held * (1 - 1 / values["cache_speed"])))
+def streamed(gpu: Gpu, values: Values, kind: Array, nbytes: Array) -> Array:
+    """Seconds of a kernel of that kind that moves so many bytes; one that is no mere stream takes several operations
+    to do it, each of which writes what the next reads, and its arithmetic besides."""
+    rates = np.array([values[name] for name in KINDS])[kind.astype(int)]
+    start = np.where(kind > 0, values["launch_apart"], values["launch"]) * gpu.fit["kernel_latency"]
+    return np.asarray(start + nbytes / (gpu.memory_bandwidth * gpu.fit["memory_efficiency"] * rates))
 
 
 def attention_seconds(
@@ -75,23 +100,25 @@ def attention_seconds(
 ) -> Array:
     """Seconds of `heads`, of all sequences together, each of so many queries and keys of `width` numbers."""
     seen = np.where(causal > 0, np.minimum(keys, (keys + KEYS) / 2), keys)
-    flops = gpu.peak_flops["bf16"] * values["level"]
-    each = seq_len * (seen * (work * width / flops + values["score"]) + width * values["row"])
+    flops = gpu.peak_flops[PRECISION] * gpu.fit["gemm_efficiency"] * values["level"]
+    each = seq_len * seen * (work * width / flops + values["score"])
     return np.asarray(values["launch"] * gpu.fit["kernel_latency"] + heads * each)
 
 
 def _products(gpu: Gpu, values: Values, points: Points) -> Array:
-    return product_seconds(gpu, values, "forward", points["m"], points["n"], points["k"])
+    return product_seconds(gpu, values, points["m"], points["n"], points["k"])
 
 
 def _gradients(gpu: Gpu, values: Values, points: Points) -> Array:
-    m, n, k = points["m"], points["n"], points["k"]
-    of_input = product_seconds(gpu, values, "input_gradient", m, k, n)
-    return np.where(points["layout"] == 1, of_input, product_seconds(gpu, values, "weight_gradient", n, k, m))
+    """By the forward fit of the processor."""
+    m, n, k, forward = points["m"], points["n"], points["k"], fit_of(gpu, PRODUCT).values
+    of_input = product_seconds(gpu, forward, m, k, n, rate=values["input_gradient"])
+    of_weight = product_seconds(gpu, forward, n, k, m, rate=values["weight_gradient"])
+    return np.where(points["layout"] == 1, of_input, of_weight)
 
 
 def _streams(gpu: Gpu, values: Values, points: Points) -> Array:
-    return streamed(gpu, values, points["nbytes"])
+    return streamed(gpu, values, points["kind"], points["nbytes"])
 
 
 def _attention(work: float, gpu: Gpu, values: Values, points: Points) -> Array:
@@ -103,36 +130,26 @@ def _ratio(start: float, meaning: str, low: float = 0.01, high: float = 100.0) -
     return Parameter(start=start, low=low, high=high, meaning=meaning)
 
 
+def _half(side: str) -> Parameter:
+    return _ratio(8.0, f"{side} at which half of a block is wasted", high=1000.0)
+
+
 _LAUNCH: Final = {"launch": _ratio(1.0, "start, of the shortest operation's time", high=1000.0)}
-_OPERANDS: Final = {"operands": _ratio(1.0, "rate at which operands are read, of the memory's")}
-_RESULT: Final = Parameter(
-    start=10 * NANOSECOND,
-    low=0.001 * NANOSECOND,
-    high=1000 * NANOSECOND,
-    meaning="seconds for each number of the result",
-)
 _SCORE: Final = Parameter(
     start=0.2 * NANOSECOND, low=0.001 * NANOSECOND, high=20 * NANOSECOND, meaning="seconds a score"
 )
-_ROW: Final = Parameter(
-    start=0.2 * NANOSECOND, low=0.001 * NANOSECOND, high=100 * NANOSECOND, meaning="seconds for each number of a query"
-)
-_ATTENTION: Final = {
-    **_LAUNCH,
-    "level": _ratio(1.0, "rate of the products, of the peak"),
-    "score": _SCORE,
-    "row": _ROW,
-}
+_ATTENTION: Final = {**_LAUNCH, "level": _ratio(1.0, "rate of the products, of the achievable rate"), "score": _SCORE}
 _TRAINED: Final = ("batch", "seq_len", "num_heads", "head_dim", "causal")
 
 PRODUCT: Final[Law[Gpu]] = Law(
-    operation="gemm bf16",
+    operation="gemm fp32",
     inputs=("m", "n", "k"),
     parameters={
         **_LAUNCH,
-        **_OPERANDS,
-        "forward": _ratio(1.0, "rate of multiplying, of the achievable rate"),
-        "forward_result": _RESULT,
+        "rate": _ratio(1.0, "rate of a large product, of the achievable rate"),
+        "rows": _half("rows"),
+        "columns": _half("columns"),
+        "depth": _half("numbers that are summed"),
     },
     seconds=_products,
 )
@@ -140,13 +157,8 @@ GRADIENTS: Final[Law[Gpu]] = Law(
     operation="gemm gradients",
     inputs=("m", "n", "k", "layout"),
     parameters={
-        **_LAUNCH,
-        **_OPERANDS,
-        "input_gradient": _ratio(0.3, "rate of the input gradient at 256 inputs, of the achievable rate"),
-        "input_gradient_result": _RESULT,
-        "stride": Parameter(start=0.3, low=0.0, high=3.0, meaning="power of the inputs by which that rate falls"),
-        "weight_gradient": _ratio(2.0, "rate of the weight gradient, of the achievable rate"),
-        "weight_gradient_result": _RESULT,
+        "input_gradient": _ratio(1.0, "rate of the input gradient, of forward"),
+        "weight_gradient": _ratio(1.0, "rate of the weight gradient, of forward"),
     },
     seconds=_gradients,
 )
@@ -155,9 +167,8 @@ STREAM: Final[Law[Gpu]] = Law(
     inputs=("kind", "rows", "width", "nbytes"),
     parameters={
         **_LAUNCH,
-        "share": _ratio(1.0, "rate from the memory, of what is achievable"),
-        "cache_share": _ratio(0.5, "bytes of which half come from the cache, of the size of that"),
-        "cache_speed": _ratio(3.0, "how much faster the cache is than the memory", low=1.0),
+        "launch_apart": _ratio(10.0, "start of what takes several operations, likewise", high=1000.0),
+        **{name: _ratio(0.5, f"rate at which the bytes of a {name} are done, of the memory's") for name in KINDS},
     },
     seconds=_streams,
 )

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+import topologies
 from calibrate.machines import at_hand
-from calibrate.machines.at_hand import machine_of, part_at_hand, processor_part
+from calibrate.machines.at_hand import lacks_sheet, machine_of, part_at_hand, processor_part
 from calibrate.machines.devices import Device, Inventory
+from calibrate.machines.machine import gpu_of
 from tests.unit.test_devices import GOOD
 from topologies.document import InputError, Missing
 
@@ -65,12 +67,29 @@ def test_gpus_are_told_by_their_names_in_the_catalogue(with_devices: Callable[..
     assert (several.fabric, several.gpus_per_node) == ("ib-ndr400x8", 8)
 
 
-def test_a_gpu_of_no_catalogue_needs_a_name(with_devices: Callable[..., None]) -> None:
+def test_a_gpu_of_no_catalogue_has_a_name_of_its_own_and_waits_for_a_sheet(with_devices: Callable[..., None]) -> None:
+    with_devices(replace(GOOD, name="NVIDIA X1", part="", nvlink_generation=4))
+    found = machine_of("nccl", num_gpus=2)
+    assert (found.part, found.link, found.hardware) == ("nvidia-x1", "nvlink4", {})
+    assert lacks_sheet(found)
+    assert part_at_hand("nccl", "") == "nvidia-x1"
+
+
+def test_a_gpu_is_taken_for_another_by_name_or_by_a_sheet_of_the_users_own(
+    with_devices: Callable[..., None], tmp_path: Path
+) -> None:
     with_devices(replace(GOOD, name="NVIDIA X1", part=""))
-    with pytest.raises(InputError, match="NVIDIA X1 is in no catalogue; say --gpu NAME"):
-        machine_of("nccl", num_gpus=1)
     found = machine_of("nccl", num_gpus=1, gpu="h200")
-    assert (found.part, found.device) == ("h200-sxm", "NVIDIA X1")
+    assert (found.part, found.device, lacks_sheet(found)) == ("h200-sxm", "NVIDIA X1", False)
+    sheet = topologies.catalogue.__file__.replace("catalogue.py", "gpus/h200-sxm.yaml")
+    own = tmp_path / "own.yaml"
+    own.write_text(Path(sheet).read_text().replace("name: h200-sxm", "name: new-gpu"))
+    found = machine_of("nccl", num_gpus=1, gpu=str(own))
+    assert (found.part, found.link, lacks_sheet(found)) == ("new-gpu", "nvlink4", False)
+    assert gpu_of(found.part, found.hardware).num_sms == 132
+    own.write_text("name: new-gpu\nnum_sms: many\n")
+    with pytest.raises(InputError, match=r"own\.yaml: peak_flops: this field is missing"):
+        machine_of("nccl", num_gpus=1, gpu=str(own))
     with pytest.raises(InputError, match="unknown GPU 'h2000'"):
         machine_of("nccl", num_gpus=1, gpu="h2000")
 

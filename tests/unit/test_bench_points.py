@@ -9,13 +9,14 @@ import pytest
 import torch
 
 import topologies
-from calibrate.bench import attention, gemm, grouped, launch_overhead, memory_bound, plan, sustained
+from calibrate.bench import attention, gemm, grouped, launch_overhead, memory_bound, plan, row_kernels, sustained
 from calibrate.bench.point import Point, Ranks, Run
 from calibrate.bench.shapes import Candidate, Heads, heads, small_weights, spread_out, weights
-from calibrate.bench.tensors import difference, some
+from calibrate.bench.tensors import difference, random, some
 from calibrate.machines.machine import LOOPBACK, Machine
 from calibrate.verification.sizes import Sizes
 from sim.costs.laws import KERNEL_LAWS
+from sim.costs.processor import KINDS, Kind
 from topologies.document import Document
 from topologies.hardware import Gpu
 from topologies.sheets import gpu as gpu_in
@@ -31,11 +32,11 @@ PROCESSOR = {
     "l2_cache": "32 MiB",
     "power_limit": "100 W",
     "achievable": {
-        "gemm_efficiency": 0.08,
+        "gemm_efficiency": 0.75,
         "memory_efficiency": 0.77,
         "kernel_latency": "4 us",
         "flash_forward_efficiency": 0.5,
-        "flash_backward_efficiency": 0.06,
+        "flash_backward_efficiency": 0.5,
     },
 }
 LINK = {
@@ -85,7 +86,7 @@ def few(points: Iterator[Point]) -> list[Point]:
     return [one for group in by_operation.values() for one in islice(group, 2)]
 
 
-@pytest.mark.parametrize("family", [gemm, attention, memory_bound, launch_overhead, grouped])
+@pytest.mark.parametrize("family", [gemm, attention, memory_bound, row_kernels, launch_overhead, grouped])
 def test_every_operation_runs_on_a_processor_and_is_right(family: object, machine: Machine, processor: Gpu) -> None:
     wrong = {one.operation: checked(one.prepare(HERE)) for one in few(family.points(machine, processor))}  # type: ignore[attr-defined]
     assert wrong
@@ -178,7 +179,7 @@ def test_what_is_wanted_first_comes_first(machine: Machine, processor: Gpu) -> N
 
 def test_what_takes_too_long_or_too_much_memory_is_left_out(machine: Machine, processor: Gpu) -> None:
     """Half of 8 GiB is more than a point may have; a second is longer than any may take."""
-    candidates = [Candidate((1,), 0.0, 2.0**32), Candidate((2,), 1.0, 0.0), Candidate((3,), 0.05, 0.0)]
+    candidates = [Candidate((1,), 0.0, 2.0**32), Candidate((2,), 1.0, 0.0), Candidate((3,), 0.055, 0.0)]
     chosen = list(spread_out(candidates, machine, processor, (9, 9, 9)))
     assert [(one.sizes, one.budget) for one in chosen] == [((3,), "default")]
 
@@ -194,25 +195,47 @@ def test_layers_of_the_catalogue_are_among_the_weights() -> None:
     assert Heads(8, 1, 128) in heads()
 
 
-def test_the_products_of_the_verified_blocks_are_measured_first_on_a_processor(
+def test_products_as_large_as_those_of_the_verified_blocks_are_measured_first_on_a_processor(
     machine: Machine, processor: Gpu
 ) -> None:
+    planned = [one for one in plan.points(machine, processor, "quick") if one.operation == "gemm fp32"]
+    shapes = [(one.inputs["m"], one.inputs["n"], one.inputs["k"]) for one in planned]
+    assert shapes[: len(gemm.FIRST_ON_PROCESSOR)] == [*gemm.FIRST_ON_PROCESSOR]
+
+
+def test_the_layers_of_the_small_model_are_among_the_products_of_a_processor(machine: Machine) -> None:
     """Tokens 128, hidden 128: queries, keys and values of both and of one rank."""
-    planned = [one for one in plan.points(machine, processor, "quick") if one.operation == "gemm bf16"]
-    shapes = {(one.inputs["m"], one.inputs["n"], one.inputs["k"]) for one in planned}
-    tokens = Sizes().seq_len
-    assert {(tokens, n, k) for n, k in small_weights(Sizes())} <= shapes
+    shapes = {*gemm._shapes(machine)}
+    assert {(128, n, k) for n, k in small_weights(Sizes())} <= shapes
     assert {(128, 384, 128), (128, 192, 128)} <= shapes
+
+
+def test_a_processor_computes_in_fp32_and_counts_its_bytes(machine: Machine, processor: Gpu) -> None:
+    """A sum of 4-byte numbers reads two and writes one; a norm reads one and writes one."""
+    planned = [one for one in plan.points(machine, processor, "quick") if one.operation == "memory bound"]
+    each = {(one.inputs["kind"], one.inputs["nbytes"] / one.inputs["rows"] / one.inputs["width"]) for one in planned}
+    assert {(0, 12.0), (1, 8.0)} <= each
+    assert {kind for kind, _ in each} == {*range(len(KINDS))}
+    assert random(4, device=HERE.device).dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_a_kernel_of_a_layer_that_is_wrong_is_found(kind: Kind) -> None:
+    kernel = row_kernels.KERNELS[kind]
+    function = kernel.function
+    wrong = kernel._replace(function=lambda *inputs: function(*inputs) * 1.1, exact=kernel.exact or function)
+    assert row_kernels.prepare(kernel, 16, 256, HERE).check() == ""
+    assert row_kernels.prepare(wrong, 16, 256, HERE).check().startswith("result off by")
 
 
 def test_a_quick_plan_suffices_for_every_law(machine: Machine, processor: Gpu) -> None:
     planned = plan.points(machine, processor, "quick")
     number = {name: sum(one.operation == name for one in planned) for name in {one.operation for one in planned}}
-    assert number["gemm bf16"] >= 24
+    assert number["gemm fp32"] >= 24
     assert number["gemm gradients"] >= 12
     assert number["attention forward"] >= 10
     assert number["attention backward"] >= 10
-    assert number["memory bound"] >= 12
+    assert number["memory bound"] >= 12 + 4 * len(KINDS[1:])
 
 
 def test_a_plan_is_the_same_every_time(machine: Machine, processor: Gpu) -> None:

@@ -16,8 +16,10 @@ from calibrate import cli, fitting
 from calibrate.importers import written
 from calibrate.profile import write_fits
 from calibrate.samples import Samples
-from sim.costs.laws import KERNEL_LAWS
+from sim.costs.laws import KERNEL_LAWS, parameters_of
 from tests.command import ROOT, STEP, Answer, Shardsim, assert_refused
+from tests.processor import HARDWARE
+from tests.processor import PART as CPU_PART
 from tests.samples import TOY, TRUTH, toy_samples
 from topologies.hardware import Fit
 
@@ -161,6 +163,29 @@ def test_show_prints_every_value_with_its_interval_and_meaning(calibrate: Calibr
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2
     assert "http" not in page, "a page to send on fetches nothing"
+
+
+def test_show_tells_all_parts_of_a_profile_or_one_and_what_a_processors_parameters_mean(
+    calibrate: Calibrate, tmp_path: Path
+) -> None:
+    path = tmp_path / "profile.yaml"
+    values = {name: one.start for name, one in parameters_of(CPU_PART, "memory bound").items()}
+    fits = {"values": values, "source": "toy"}
+    parts = {CPU_PART: {"memory bound": fits}, PART: {}, "nvlink4": {}}
+    path.write_text(json.dumps({"hardware": HARDWARE, "parts": parts}))
+    answer = calibrate("show", path)
+    assert answer.code == 0
+    assert [line for line in answer.out.splitlines() if line in parts] == [*parts]
+    meanings = [one.meaning for one in parameters_of(CPU_PART, "memory bound").values()]
+    told = json.loads(calibrate("show", path, "--format", "json").out)
+    assert [one["meaning"] for one in told] == meanings
+    assert [one["part"] for one in told] == [CPU_PART] * len(meanings)
+    assert calibrate("show", path, "--part", "nvlink4").out.startswith("nvlink4\n")
+    refused = calibrate("show", path, "--part", "nvlink5")
+    assert (refused.code, refused.out) == (2, "")
+    assert f"has fits of {CPU_PART}, {PART}, nvlink4" in refused.err
+    refused = calibrate("show", path, "--out", tmp_path / "page.html")
+    assert (refused.code, "a page is of one part; say --part" in refused.err) == (2, True)
 
 
 @pytest.mark.parametrize(

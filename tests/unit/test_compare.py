@@ -20,6 +20,7 @@ from calibrate.profile import write_fits
 from sim.costs.law import starting_fit
 from sim.costs.laws import KERNEL_LAWS
 from tests.command import Answer
+from tests.processor import CPU
 from topologies.document import InputError
 from topologies.fits import FOLDER
 from topologies.quantity import GIGA, KIB, MIB, MICROSECOND
@@ -35,7 +36,6 @@ NODE = Machine(
     software={"driver": "570.1", "nccl": "2.27.5"},
     clocks={"sm": 1980.0},
 )
-CPU = Machine(backend="gloo", part="cpu-amd-epyc", link="gloo-loopback", device="AMD EPYC", num_gpus=2)
 SMALL, MEDIUM, LARGE = 16 * KIB, 4 * MIB, 256 * MIB
 Factor = Callable[[str, Mapping[str, float]], float]
 

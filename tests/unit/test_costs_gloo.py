@@ -13,11 +13,11 @@ from sim.instructions import Collective, CollectiveOperation
 from tests.processor import CPU
 from topologies.document import InputError
 from topologies.hardware import Cluster, Fit
-from topologies.quantity import MIB, MICROSECOND
+from topologies.quantity import MICROSECOND
 
 EXACT = {
     "start": 1.0, "start_send": 0.5, "message": 1.0, "rate": 1.0, "sum_rate": 0.5, "copy_rate": 2.0,
-    "fresh_rate": 1.0, "crowd_latency": 1.0, "crowd_rate": 0.5,
+    "crowd_latency": 1.0, "crowd_rate": 0.5,
 }  # fmt: skip
 """On a link of 2 GB/s (1.6 GB/s achievable), 100 us a message and 200 us a launch."""
 
@@ -63,21 +63,17 @@ def test_a_broadcast_goes_down_a_tree() -> None:
     assert seconds(cluster, "broadcast", 4, 1e6) == pytest.approx(1400 * MICROSECOND)
 
 
-def test_large_buffers_are_new_memory_each_time() -> None:
-    """What is copied of 32 MiB, 1.5 times that, costs 0.5 us per kB more than of a byte less."""
-    cluster = processes(2)
-    more = seconds(cluster, "all_gather", 2, 32 * MIB) - seconds(cluster, "all_gather", 2, 32 * MIB - 1)
-    assert more == pytest.approx(48 * MIB / 2e9, rel=1e-3)
-
-
 @pytest.mark.parametrize("operation", gloo.OPERATIONS[:-1])
 @pytest.mark.parametrize("nbytes", [1.0, 1e6, 1e9])
-def test_alone_it_takes_what_the_law_says(operation: CollectiveOperation, nbytes: float) -> None:
+def test_alone_it_takes_what_the_law_says_of_numbers_twice_as_wide(
+    operation: CollectiveOperation, nbytes: float
+) -> None:
+    """Layers count 16 bits, processes send fp32."""
     cluster = processes(4)
     asked = Collective(name="x", axis="dp", group="dp", operation=operation, nbytes=nbytes)
     for gpus in ((0, 1), (0, 1, 2, 3)):
         activity = activity_of(cluster, gpus, asked)
-        assert alone(cluster, activity) == pytest.approx(seconds(cluster, operation, len(gpus), nbytes))
+        assert alone(cluster, activity) == pytest.approx(seconds(cluster, operation, len(gpus), 2 * nbytes))
         assert activity.num_sms == 0
         assert activity == collective(cluster, gpus, operation, nbytes)
 
@@ -88,10 +84,10 @@ def test_lowering_and_folding_ask_for_the_same_all_to_all() -> None:
 
 
 def test_a_message_takes_what_the_law_says_and_an_exchange_of_two_twice_as_long() -> None:
-    """A process copies what it sends and what it receives, one after the other."""
+    """A process copies what it sends and what it receives, one after the other: 0.5 million numbers of 4 bytes."""
     cluster = processes(2)
-    assert alone(cluster, send(cluster, 0, 1, 1e6)) == pytest.approx(700 * MICROSECOND)
-    assert alone(cluster, exchange(cluster, (0, 1), 1e6)) == pytest.approx(1200 * MICROSECOND)
+    assert alone(cluster, send(cluster, 0, 1, 1e6)) == pytest.approx(1200 * MICROSECOND)
+    assert alone(cluster, exchange(cluster, (0, 1), 1e6)) == pytest.approx(2200 * MICROSECOND)
     assert send(cluster, 1, 1, 1e6).loads == ()
 
 

@@ -19,6 +19,7 @@ GOOD = Device(
     index=0, name="NVIDIA H200", part="h200-sxm", memory_nbytes=140 * GIB, utilization=0.0, clock=345e6,
     largest_clock=1980e6, power_limit=700.0, default_power_limit=700.0, temperature=31.0, has_ecc=True,
     pcie_generation=1, largest_pcie_generation=5, pcie_width=16, largest_pcie_width=16, nvlinks_up=18, num_nvlinks=18,
+    nvlink_generation=4, memory_bandwidth=2 * 3201e6 * 6144 / 8,
 )  # fmt: skip
 
 
@@ -37,7 +38,7 @@ class Board:
             "UtilizationRates": SimpleNamespace(gpu=0),
             "ComputeRunningProcesses": [],
             "ClockInfo": 345,
-            "MaxClockInfo": 1980,
+            "MaxClockInfo": {1: 1980, 2: 3201},
             "PowerManagementLimit": 700_000,
             "PowerManagementDefaultLimit": 700_000,
             "Temperature": 31,
@@ -47,6 +48,8 @@ class Board:
             "MaxPcieLinkGeneration": 5,
             "CurrPcieLinkWidth": 16,
             "MaxPcieLinkWidth": 16,
+            "NvLinkVersion": 6,
+            "MemoryBusWidth": 6144,
         }
     )
     links: tuple[int, ...] = (1,) * 18
@@ -66,12 +69,17 @@ def nvml(*boards: Board, stranger: tuple[int, int] | None = None) -> ModuleType:
         return boards[handle].links[link]
 
     def asking(question: str) -> Callable[..., object]:
-        return lambda handle, *_: boards[handle].ask(question)
+        def ask(handle: int, which: int = 0) -> object:
+            answer = boards[handle].ask(question)
+            return answer[which] if isinstance(answer, dict) else answer
+
+        return ask
 
     made = ModuleType("pynvml")
     made.__dict__.update(
         NVMLError=NVMLError,
         NVML_CLOCK_SM=1,
+        NVML_CLOCK_MEM=2,
         NVML_TEMPERATURE_GPU=0,
         NVML_NVLINK_MAX_LINKS=36,
         NVML_P2P_STATUS_OK=0,

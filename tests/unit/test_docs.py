@@ -14,11 +14,19 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+import typer
 
 import topologies
+from calibrate import cli
+from calibrate.profile import Counts
+from calibrate.running import summary
+from calibrate.running.run import Result
+from calibrate.verification import verified
 from sim import models, run_scenario, scenario
 from sim.commands import console
 from sim.plan import Plan
+from tests.processor import CPU
+from tests.verified import PIPELINE, verification
 from topologies.document import Value
 from topologies.quantity import GIGA
 
@@ -27,6 +35,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 DESIGN = (ROOT / "docs/design.md").read_text(encoding="utf-8")
 PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))]
 EXPLAIN = (ROOT / "docs/explain.md").read_text(encoding="utf-8")
+MEASURING = ["README.md", "docs/calibrate.md", "docs/calibration.md"]
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.yaml"))
 NEED_NO_CAPTION = ("__init__.py", "py.typed", "__pycache__", ".*")
 TREE_LINE = re.compile(r"( *)([\w.-]+/?) {2,}\S.*")
@@ -38,6 +47,10 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
         (folder / "examples").symlink_to(ROOT / "examples")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "80", "NO_COLOR": "1"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
+
+
+def calibrate(arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return run([sys.executable, "-m", "calibrate.cli", *shlex.split(arguments)], folder)
 
 
 def shardsim(arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -58,6 +71,28 @@ def commands() -> list[str]:
 def test_a_command_of_the_readme_runs(arguments: str, tmp_path: Path) -> None:
     done = shardsim(arguments, tmp_path)
     assert (done.returncode, done.stdout != "") == (0, True), done.stderr
+
+
+def calls_of_calibrate() -> list[tuple[str, ...]]:
+    """What pages say to type after `calibrate`, whoever starts it; what the shell does with its output is left out."""
+    pages = [(ROOT / page).read_text(encoding="utf-8") for page in MEASURING]
+    code = "".join(
+        block for page in pages for language in ("sh", "bash", "console") for block in blocks(page, language)
+    )
+    code += "\n".join(line for page in pages for line in re.findall(r"^ {4}calibrate .*", page, re.MULTILINE))
+    lines = code.replace("\\\n", " ").splitlines()
+    found = [
+        re.search(r"^ *(?:srun |mpirun .*|torchrun .*)?(?:-m )?\bcalibrate(?:\.cli)? ([^>|]+)", line) for line in lines
+    ]
+    return sorted({tuple(shlex.split(one[1], comments=True)) for one in found if one})
+
+
+@pytest.mark.parametrize("arguments", calls_of_calibrate(), ids=" ".join)
+def test_a_command_of_calibrate_has_the_options_that_pages_give_it(arguments: tuple[str, ...]) -> None:
+    group = typer.main.get_group(cli.app)
+    name, command, rest = group.resolve_command(group.make_context("calibrate", list(arguments)), list(arguments))
+    assert command is not None
+    command.make_context(name, rest)
 
 
 def test_the_make_commands_of_all_pages_exist() -> None:
@@ -178,10 +213,26 @@ def test_the_keys_of_explain_in_its_page_are_those_of_the_json(tmp_path: Path) -
     assert first_column("| key of `explain` | meaning |", EXPLAIN) == set(json.loads(done.stdout))
 
 
+@pytest.mark.parametrize("command", ["compare", "check", "devices"])
+def test_the_keys_of_calibrate_in_the_design_are_those_of_the_json(command: str, tmp_path: Path) -> None:
+    one, other = (ROOT / f"topologies/fits/{name}.yaml" for name in ("h200-sxm", "h100-80gb-sxm"))
+    arguments = {"compare": f"{one} {other}", "check": f"{one} --against {other}", "devices": ""}
+    done = calibrate(f"{command} {arguments[command]} --format json", tmp_path)
+    assert first_column(f"| key of `calibrate {command}` | meaning |") == set(json.loads(done.stdout))
+
+
+def test_the_keys_of_run_and_verify_in_the_design_are_those_of_their_records() -> None:
+    counts = Counts(points=0, seconds=0.0)
+    ran = Result(machine=CPU, folder=ROOT, counts=counts, measured=(), impossible=0, done=())
+    assert first_column("| key of `calibrate run` | meaning |") == set(summary.record(ran))
+    assert first_column("| key of `calibrate verify` | meaning |") == set(verified.record(verification(PIPELINE)))
+
+
 def test_the_exit_codes_in_the_design_are_those_of_the_command() -> None:
     rows = DESIGN.split("| exit code | meaning |", 1)[1].split("\n\n", 1)[0]
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", rows, re.MULTILINE)}
-    assert {console.OK, console.INTERNAL, console.USAGE, console.INFEASIBLE, console.INTERRUPTED} | {4, 5} == listed
+    ended = {console.OK, console.INTERNAL, console.USAGE, console.INFEASIBLE, console.INTERRUPTED}
+    assert ended | {console.MISSING, console.PARTIAL} == listed
 
 
 def test_the_layers_in_the_design_are_those_that_are_checked() -> None:

@@ -15,6 +15,7 @@ import pytest
 from calibrate.journal import FORMAT, Journal, check_same, measured_keys, read, read_whole, samples
 from calibrate.machines.machine import Machine
 from calibrate.measurement import Measurement
+from calibrate.records import record
 from tests.command import ROOT
 from topologies.document import InputError
 
@@ -28,6 +29,12 @@ ONE = Measurement(
 )  # fmt: skip
 
 
+ALL_REDUCE = {
+    "operation": 0.0, "num_gpus": 8.0, "nbytes": 8.0, "is_integer": 0.0, "nccl_version": 22703.0, "num_nodes": 1.0,
+    "gpus_per_node": 8.0,
+}  # fmt: skip
+
+
 def with_rows(path: Path, *rows: int) -> None:
     journal = Journal(path, MACHINE)
     for rows_of in rows:
@@ -37,6 +44,15 @@ def with_rows(path: Path, *rows: int) -> None:
 
 def row(m: int) -> Measurement:
     return replace(ONE, inputs={**ONE.inputs, "m": float(m)})
+
+
+GPUS = {"backend": "nccl", "part": "h200-sxm", "link": "nvlink4", "device": "x", "num_gpus": 8, "num_nodes": 1}
+PROCESSES = {**GPUS, "backend": "gloo", "part": "cpu-x", "link": "gloo-loopback"}
+
+
+def changed(**fields: object) -> str:
+    """A line with other values in some fields."""
+    return json.dumps({**record(ONE), **fields})
 
 
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
@@ -79,6 +95,16 @@ def test_a_file_torn_in_its_first_line_begins_anew(tmp_path: Path) -> None:
         ('{"operation": "a", "part": "b", "inputs": {"m": "x"}, "seconds": 1}', "inputs.m must be a number"),
         ('{"operation": "", "part": "b", "inputs": {"m": 1}, "seconds": 1, "low": 1, "high": 1}', "operation must be"),
         ("[" * 2000, "not a line of JSON"),
+        (changed(seconds=1e30), "seconds must be more than 0 seconds and at most a day's"),
+        (changed(took="x"), "took must be a number"),
+        (changed(repeats=-3), "repeats must be a whole number, 0 or more"),
+        (changed(throttled=True), "throttled must be text"),
+        (changed(inputs={"m": 1, "n": 1}), "inputs.k is missing"),
+        (changed(inputs={"m": 0, "n": 1, "k": 1}), "inputs.m must be more than 0"),
+        (changed(inputs={"m": 1, "n": 1, "k": 1e30}), "inputs.k must be from 0 to 1e[+]15"),
+        (changed(part="h100-80gb-sxm"), "of h100-80gb-sxm, but the first line is of h200-sxm"),
+        (changed(part="nvlink4", gpu="h100-80gb-sxm"), "of nvlink4 of h100-80gb-sxm, but the first line is of h200"),
+        ('{"format": "shardsim samples 1"}', "another run begins here"),
     ],
 )
 def test_a_broken_line_that_is_not_the_last_is_named(tmp_path: Path, line: str, message: str) -> None:
@@ -98,6 +124,11 @@ def test_a_broken_line_that_is_not_the_last_is_named(tmp_path: Path, line: str, 
         ({"machine": {"backend": "mpi"}}, "must be nccl or gloo"),
         ({"machine": {"backend": "nccl", "part": "a", "link": "b", "device": "c", "num_gpus": 0}}, "num_gpus must be"),
         ({"machine": {"colour": 1}}, "machine.'colour' is not known"),
+        ({"machine": {**GPUS, "num_nodes": 3}}, "num_nodes 3 does not divide machine.num_gpus 8"),
+        ({"machine": {**GPUS, "part": "cpu-x"}}, "machine.part 'cpu-x' is a processor's, but machine.backend is nccl"),
+        ({"machine": {**GPUS, "backend": "gloo"}}, "machine.part 'h200-sxm' is no processor's"),
+        ({"machine": {**GPUS, "hardware": {"gpu": {"name": "x"}}}}, "hardware.gpu: peak_flops: this field is missing"),
+        ({"machine": PROCESSES}, "machine.hardware.gpu is missing"),
     ],
 )
 def test_a_first_line_that_says_nothing_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
@@ -137,7 +168,7 @@ def test_wrong_and_throttled_points_are_kept_and_never_fitted(tmp_path: Path) ->
         replace(row(2), throttled="it was hot"),
         replace(row(3), wrong="out of memory", seconds=math.nan, low=math.nan, high=math.nan),
         row(4),
-        replace(ONE, operation="nccl node", part="nvlink4", gpu="h200-sxm", inputs={"nbytes": 8.0}),
+        replace(ONE, operation="nccl node", part="nvlink4", gpu="h200-sxm", inputs=ALL_REDUCE),
     ):
         journal.add(one)
     machine, found = read(tmp_path / "samples.jsonl")
@@ -171,7 +202,7 @@ from pathlib import Path
 from tests.unit.test_journal import MACHINE, Journal, row
 journal = Journal(Path(sys.argv[1]), MACHINE)
 for m in range(int(sys.argv[2]), 10**6):
-    journal.add(row(m))
+    journal.add(row(m + 1))
     print(m, flush=True)
 """
 
@@ -190,7 +221,7 @@ def test_no_line_that_was_told_is_lost_when_the_writer_is_killed(tmp_path: Path)
         writer.kill()
         told += [int(line) for line in writer.stdout.read().splitlines()]
         writer.wait()
-        found = [int(one.inputs["m"]) for one in read(path)[1]]
+        found = [int(one.inputs["m"]) - 1 for one in read(path)[1]]
         assert found[: told[-1] + 1] == list(range(told[-1] + 1))
         assert len(found) <= told[-1] + 2
         begin = len(found)

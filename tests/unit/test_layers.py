@@ -7,11 +7,13 @@ import pytest
 
 import topologies
 from sim import frameworks, layers, models
+from sim.costs.law import TIMED
 from sim.instructions import Collective, Compute, Record, Wait
 from sim.layers import Context, Pass, embedding, head
 from sim.layers import stage as stage_of_model
 from sim.models.transformer import LayerKind, layer_parameters, num_parameters
 from sim.plan import Plan, Recompute, split_layers, tensor_problems
+from topologies.hardware import Fit
 from topologies.quantity import GIB
 
 GPT = Context(
@@ -26,6 +28,7 @@ GPT = Context(
     precision="fp16",
 )
 LLAMA = replace(GPT, model=models.load("llama3-70b"), framework=frameworks.load("megatron-core"), precision="bf16")
+H100 = topologies.gpu("h100-80gb-sxm")
 SBH = 2048 * 4 * 6144
 PASSES = {"forward": layers.forward, "backward": layers.backward}
 PARTS = {"embedding": embedding, "layer": layers, "head": head}
@@ -77,6 +80,33 @@ def test_flash_kernels_do_the_flops_of_the_pairs_in_their_mask(seq_len: int, whi
     assert done == pytest.approx(4 * 8 * per_pair * 128 * seq_len * (seq_len + 1) / 2)
     share = core.load.math / context.gpu.fit[f"flash_{which}_efficiency"]
     assert share < 0.95 if seq_len == 1024 else share == pytest.approx(1, rel=0.03)
+
+
+@pytest.mark.parametrize(("which", "operation"), [("forward", "attention forward"), ("backward", "attention backward")])
+def test_a_level_that_calibrate_run_timed_is_of_pytorchs_own_kernel(which: str, operation: str) -> None:
+    """FSDP2 runs that kernel: it takes just what was timed. Megatron's, 1 / 0.6 times as fast on Hopper, keeps that
+    ratio. What somebody else charted stays of the kernels that papers speak of, as does what a relative lends."""
+
+    def core(framework: str, fit: Fit | None) -> Compute:
+        gpu = replace(H100, fits={**H100.fits, operation: fit} if fit else H100.fits)
+        block = PASSES[which](replace(LLAMA, gpu=gpu, framework=frameworks.load(framework)))["compute"]
+        return next(one for one in block if isinstance(one, Compute) and one.name == f"flash {which}")
+
+    timed = Fit(values={"level": 1.0}, sources={"level": f"{TIMED} on X, 2026-11-21"}, origin="interpolated")
+    before, after = (core("fsdp2", fit) for fit in (None, timed))
+    assert after.duration == pytest.approx(0.6 * before.duration)
+    assert [one.basis[0][:2] for one in (before, after)] == [
+        ("flash attention", "datasheet"),
+        (operation, "interpolated"),
+    ]
+    megatron = core("megatron-core", timed)
+    assert megatron.duration == pytest.approx(0.6 * after.duration)
+    assert megatron.basis[0][:2] == (operation, "extrapolated")
+    charted = replace(timed, sources={"level": "a chart"})
+    assert core("fsdp2", charted).duration == before.duration
+    far, lent = replace(timed, domain={"seq_len": (1.0, 2.0)}), replace(timed, part="b200-sxm")
+    assert core("fsdp2", far).basis[0].origin == "extrapolated"
+    assert [core(name, lent).basis[0].origin for name in ("fsdp2", "megatron-core")] == ["datasheet"] * 2
 
 
 @pytest.mark.parametrize("part", PARTS)

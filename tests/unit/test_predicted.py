@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 
 import topologies
@@ -11,11 +12,15 @@ from calibrate.verification.ladder import LADDER, fitted, sizes_for
 from calibrate.verification.predicted import PIPELINES, PLANS, predicted
 from calibrate.verification.sizes import Sizes
 from sim.costs.collectives import all_reduce, alone
+from sim.costs.collectives.gloo import LAW, OPERATIONS
 from sim.costs.gemm import product
+from sim.costs.law import starting_fit
+from sim.costs.memory_bound import step
+from sim.layers import head
 from sim.timeline import Timeline, breakdown
 from tests.processor import CPU
 from tests.programs import with_node
-from topologies.hardware import Cluster
+from topologies.hardware import Cluster, Gpu
 
 NAMES = (
     "column-parallel linear",
@@ -131,6 +136,37 @@ def test_int8_gradients_are_quantised_sent_summed_and_gathered() -> None:
         "int8 gradient gather",
         "gradient dequantise",
     ]
+
+
+def test_int8_is_as_wide_on_a_processor_as_on_a_gpu() -> None:
+    """Of a quarter of the bytes of fp32 on the wire, and of the scales; not of twice that."""
+    cluster = cluster_of(CPU, {})
+    timeline = predicted("int8 gradients", LARGE, cluster)
+    (sent,) = (
+        end - start
+        for label, track, start, end in zip(timeline.label, timeline.track, timeline.start, timeline.end, strict=True)
+        if timeline.labels[label].name == "int8 gradient exchange" and track == 0
+    )
+    nbytes = LARGE.hidden * LARGE.ffn * (1 + 4 / 256)
+    points = {"operation": OPERATIONS.index("all_to_all"), "num_gpus": 2, "nbytes": nbytes}
+    columns = {name: np.array([float(value)]) for name, value in points.items()}
+    assert sent == pytest.approx(float(LAW.seconds(cluster, starting_fit(LAW).values, columns)[0]))
+
+
+def test_what_a_processor_computes_is_fp32_already_when_the_loss_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No cast: 8 passes over 2 bytes, which stand for 4, a logit. On a GPU a cast, and 8 passes over 4."""
+    moved: list[float] = []
+    cast = step.cross_entropy_forward
+
+    def noted(gpu: Gpu, num_logits: float, logits_nbytes: int) -> float:
+        moved.append(logits_nbytes)
+        return cast(gpu, num_logits, logits_nbytes)
+
+    monkeypatch.setattr(head, "cross_entropy_forward", noted)
+    predicted("data parallel", fitted(LADDER[0], 2), cluster_of(CPU, {}))
+    predicted("data parallel", fitted(LADDER[0], 2), gpus(2))
+    assert set(moved) == {2, 4}
+    assert moved[0] == 2
 
 
 def test_sizes_grow_with_the_machine_until_a_repetition_takes_long() -> None:

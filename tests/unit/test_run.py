@@ -1,18 +1,21 @@
 """`calibrate run`: whatever its ranks tell is kept, and becomes a profile; here the test itself says what they tell."""
 
+import errno
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 import topologies
 from calibrate import cli, journal, sanity
 from calibrate.machines.machine import Machine, gpu_of
+from calibrate.machines.own_gpu import gpu_sheet
 from calibrate.measurement import LeftOut, Measurement
 from calibrate.running import run
 from calibrate.running.asked import Asked, Family, Planned, Told
@@ -20,6 +23,7 @@ from sim.costs.laws import KERNEL_LAWS
 from tests.command import Answer
 from tests.processor import CPU
 from tests.samples import TOY, toy_samples
+from tests.unit.test_own_gpu import SEEN, X1
 from topologies.document import Fault, InputError, Missing
 from topologies.fits import profile
 from topologies.hardware import Gpu
@@ -30,6 +34,7 @@ MACHINE = Machine(
     software={"driver": "550.54", "nccl": "2.27.3"},
 )  # fmt: skip
 H100 = topologies.gpu(PART)
+SHARED = "ranks share a GPU: plumbing only"
 
 
 def points(count: int = 40, gpu: Gpu = H100) -> list[Measurement]:
@@ -65,10 +70,11 @@ class Ranks:
         self.num_ranks: int | None = None
 
     def launch(
-        self, work: object, asked: Asked, *, backend: str, take: Callable[[Told], None], num_ranks: int | None
-    ) -> bool | None:
+        self, work: object, asked: Asked, *, backend: str, take: Callable[[Told], None], num_ranks: int | None,
+        prepare: Callable[[Asked], Asked],
+    ) -> bool | None:  # fmt: skip
         assert backend == asked.backend
-        self.asked, self.num_ranks = asked, num_ranks
+        self.asked, self.num_ranks = prepare(asked), num_ranks
         for one in self.told:
             take(one)
         if isinstance(self.end, BaseException):
@@ -225,6 +231,65 @@ def test_resume_begins_where_there_is_nothing(calibrate: Callable[..., Answer], 
     assert len(journal.read(tmp_path / "p" / "samples.jsonl")[1]) == 40
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--backend", "foo"], "--backend 'foo' is not known"),
+        (["--minutes", "0"], "--minutes 0: write more than 0"),
+        (["--minutes", "-1"], "--minutes -1: write more than 0"),
+        (["--minutes", "nan"], "--minutes nan: write more than 0"),
+        (["--processes", "0"], "'--processes'"),
+        (["--quick", "--full"], "--quick and --full say different things"),
+        (["--backend", "gloo", "--gpu", "h100"], "--gpu: --backend gloo measures no GPU"),
+        (["--backend", "gloo", "--fabric", "ib-ndr400x8"], "--fabric: --backend gloo measures no GPU"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_before_anything_is_measured(
+    ranks: Ranks, calibrate: Callable[..., Answer], arguments: list[str], said: str
+) -> None:
+    ranks.told = iter([MACHINE])
+    answer = calibrate(*arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err
+    assert answer.err.count("\n") <= 2
+    assert list(ranks.told) == [MACHINE], "nobody was asked to measure"
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(
+    ranks: Ranks, calibrate: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ranks.told = iter([MACHINE])
+    (tmp_path / "p").write_text("x")
+    answer = calibrate()
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.endswith("p is a file, not a folder; write another --out\n")
+    (tmp_path / "p").unlink()
+    monkeypatch.setattr(run.os, "access", lambda *_: False)
+    answer = calibrate()
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.endswith(": nobody lets you write there; write another --out\n")
+    assert list(ranks.told) == [MACHINE], "nobody was asked to measure"
+
+
+def test_a_disk_that_fills_up_keeps_what_is_written(
+    ranks: Ranks, calibrate: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write, left = os.write, iter([True] * 6)
+
+    def writing(file: int, line: bytes) -> int:
+        if next(left, False):
+            return write(file, line)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(journal.os, "write", writing)
+    answer = calibrate()
+    monkeypatch.undo()
+    assert (answer.code, answer.out) == (2, "")
+    said = "cannot be written: no space left on device; 5 points are kept in p, --resume goes on"
+    assert answer.err.endswith(f"{said}\n")
+    assert len(journal.read(tmp_path / "p" / "samples.jsonl")[1]) == 5
+
+
 def test_a_dry_run_tells_the_plan_and_writes_nothing(
     ranks: Ranks, calibrate: Callable[..., Answer], tmp_path: Path
 ) -> None:
@@ -311,6 +376,46 @@ def test_a_gpu_that_is_always_behind_is_named() -> None:
     assert run.slow_gpu(points()) is None
     assert run.slow_gpu([replace(one, slowest_rank=0) for one in points()]) is None
     assert run.slow_gpu([]) is None
+
+
+def test_a_gpu_of_no_catalogue_comes_with_a_cluster_to_simulate(
+    ranks: Ranks, calibrate: Callable[..., Answer], tmp_path: Path
+) -> None:
+    """Its fits are for the part that cluster.yaml describes, and what its sheet assumes is said."""
+    hardware = {"gpu": gpu_sheet(X1, SEEN)}
+    machine = replace(MACHINE, part="nvidia-x1-96gb", link="pcie5", device=X1.name, hardware=hardware)
+    ranks.told = [machine, plan(), *points(gpu=gpu_of(machine.part, hardware))]
+    answer = calibrate()
+    assert answer.code == 0
+    assert "next: shardsim train MODEL p/cluster.yaml --profile p/profile.yaml" in answer.out
+    assert "NVIDIA X1 96GB is in no catalogue; its peak_flops is assumed: the best large product" in answer.out
+    cluster = topologies.load(str(tmp_path / "p" / "cluster.yaml"))
+    found = topologies.fits.laid_over(cluster, profile(tmp_path / "p" / "profile.yaml"))
+    assert found.node.gpu.fits[TOY.operation].part == cluster.node.gpu.name == machine.part
+    assert found.num_gpus == 2
+
+
+def test_all_runs_of_a_folder_count_for_how_long_it_was_measured(
+    ranks: Ranks, calibrate: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten points of a second each, then thirty more, with hours between the runs that nobody measured in."""
+    clock = iter(range(10**6))
+    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: 1000.0 * next(clock)))
+    monkeypatch.setattr(run.Taken, "_lap", lambda taken: 1.0)
+    ranks.told, ranks.end = [MACHINE, plan(), *points(10)], Fault("rank 1 died")
+    assert calibrate().code == 1
+    ranks.told, ranks.end = [MACHINE, plan(30), *points()[10:]], True
+    assert json.loads(calibrate("--resume", "--format", "json").out)["measured"]["seconds"] == 40
+
+
+def test_what_ranks_on_one_gpu_measure_is_kept_said_and_never_fitted(
+    ranks: Ranks, calibrate: Callable[..., Answer], tmp_path: Path
+) -> None:
+    ranks.told = [MACHINE, plan(), *(replace(one, wrong=SHARED) for one in points())]
+    answer = calibrate("--processes", "2")
+    assert answer.code == 0
+    assert "40 points wrong, kept apart and not fitted: ranks share a GPU: plumbing only" in answer.out
+    assert not (tmp_path / "p" / "profile.yaml").exists()
 
 
 def test_a_processor_is_stamped_and_never_installed(

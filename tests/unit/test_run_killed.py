@@ -28,11 +28,17 @@ NAMED = ("--only", "memory bound", "--quick", "--backend", "gloo")
 
 
 def tell_slowly(
-    work: object, asked: Asked, *, backend: str, take: Callable[[Told], None], num_ranks: int | None
+    work: object,
+    asked: Asked,
+    *,
+    backend: str,
+    take: Callable[[Told], None],
+    num_ranks: int | None,
+    prepare: Callable[[Asked], Asked],
 ) -> bool:
     """In place of ranks: what is not measured yet, point by point, each printed once it was taken."""
     del work, backend, num_ranks
-    known = journal.measured_keys(asked.measured)
+    known = journal.measured_keys(prepare(asked).measured)
     left = [one for one in points() if one.key not in known]
     take(MACHINE)
     take(plan(len(left)))

@@ -1,5 +1,6 @@
 """More work does not take less time: of measurements and of fits."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from calibrate import sanity
 from calibrate.importers.reading import Reading
 from calibrate.samples import Samples
 from sim.costs.laws import KERNEL_LAWS
+from tests.processor import SHEET
 from tests.samples import TOY, TRUTH
 from topologies.document import InputError
 from topologies.fits import FOLDER, profile
@@ -99,6 +101,12 @@ def test_our_own_journals_keep_their_points() -> None:
     assert sanity.without_nonsense([reading], ["samples.jsonl"]) == [reading]
 
 
+def test_microseconds_among_seconds_are_found_in_our_own_journals_too() -> None:
+    mixed = {nbytes: seconds * (1e6 if index % 2 else 1.0) for index, (nbytes, seconds) in enumerate(usual().items())}
+    with pytest.raises(InputError, match="sizes or times in two units"):
+        sanity.without_nonsense([Reading(samples=(all_reduces(mixed),))], ["samples.jsonl"])
+
+
 def toy_fit(**values: float) -> Fit:
     return Fit(
         values={**TRUTH, **values},
@@ -138,3 +146,28 @@ def test_a_fit_that_predicts_what_cannot_be_is_refused(values: dict[str, float],
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.yaml")), ids=lambda file: Path(file).stem)
 def test_no_shipped_fit_predicts_what_cannot_be(file: Path) -> None:
     sanity.check_profile(file.name, profile(file), {})
+
+
+@pytest.mark.usefixtures("toy")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"domain": {"m": [64, 128], "colour": [1, 2]}}, "gemm toy: domain.colour: no such input"),
+        ({"domain": {"m": [-64, 128]}}, "gemm toy: domain.m: -64 is no size"),
+        ({"values": {"rate": 1e30, "launch": 0.0}}, "gemm toy: values.rate: 1e[+]30 is beyond"),
+        ({"values": {"rate": "much", "launch": 0.0}}, "gemm toy.values.rate: 'much' is not a number"),
+        ({"values": {}}, "gemm toy: values: .* is missing"),
+    ],
+)
+def test_a_profile_edited_to_nonsense_is_refused(tmp_path: Path, change: dict[str, object], said: str) -> None:
+    path = tmp_path / "profile.yaml"
+    path.write_text(json.dumps({"parts": {H100: {TOY.operation: {"values": TRUTH, **change}}}}))
+    with pytest.raises(InputError, match=said):
+        sanity.checked(path)
+
+
+def test_a_profile_with_a_broken_sheet_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "profile.yaml"
+    path.write_text(json.dumps({"hardware": {"gpu": {**SHEET, "num_sms": -1}}, "parts": {}}))
+    with pytest.raises(InputError, match=r"hardware\.gpu: num_sms"):
+        sanity.checked(path)

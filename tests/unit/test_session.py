@@ -14,7 +14,7 @@ from calibrate.measurement import LeftOut, Measurement
 from tests import launched
 from topologies.document import Fault
 
-FOUR = Ranks(rank=0, num_ranks=4, ranks_per_node=4, device=torch.device("cpu"))
+FOUR = Ranks(rank=0, num_ranks=4, ranks_per_node=4, device=torch.device("cuda"))
 
 
 def _fared(seconds: float, **facts: object) -> Fared:
@@ -31,6 +31,13 @@ def test_a_kernel_takes_what_the_median_gpu_takes_and_the_slowest_is_named() -> 
     made = _taken([_fared(3.0), _fared(9.0), _fared(2.0), _fared(4.0)])
     assert (made.seconds, made.low, made.high, made.repeats) == (3.0, 2.0, 4.0, 7)
     assert (made.slowest, made.slowest_rank) == (9.0, 1)
+
+
+def test_processes_of_one_machine_differ_by_chance_and_take_the_median() -> None:
+    processes = replace(FOUR, device=torch.device("cpu"))
+    made = result(launched.POINTS["product"], [_fared(3.0), _fared(9.0), _fared(2.0), _fared(4.0)], processes)
+    assert isinstance(made, Measurement)
+    assert made.seconds == 3.5
 
 
 def test_what_held_back_another_gpu_than_the_median_one_spoils_a_collective_and_no_kernel() -> None:

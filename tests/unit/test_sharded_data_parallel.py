@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from calibrate.sharded import ddp, fsdp, llama, zero
-from calibrate.sharded.block import ROUNDING, Shard
+from calibrate.sharded.block import ROUNDING, Block, Shard
 from calibrate.sharded.flat import flatten, taken_gradients, unflatten, when_all_have_gradients
-from calibrate.sharded.share import EPSILON, RATE, updated
+from calibrate.sharded.share import EPSILON, RATE, adamw_of, step
 from calibrate.verification.sizes import Sizes
 from calibrate.verification.spans import RealSpan
 from tests.sharded import difference_of, largest_difference, on_ranks
@@ -24,8 +24,8 @@ NAMES = tuple(block.name for block in BLOCKS)
 
 
 class Checked(NamedTuple):
-    """What one rank found: of each block its distance from the reference in fp32 and bf16, of a second step from the
-    first, and the second's spans; and the bytes of weights that FSDP holds between two passes."""
+    """What one rank found: of each block its distance from the reference in fp32 and bf16, of a second step's gradients
+    from the first's, and the second's spans; and the bytes of weights that FSDP holds between two passes."""
 
     differences: Mapping[str, float]
     in_bf16: Mapping[str, float]
@@ -67,9 +67,15 @@ def test_replicas_come_to_gradients_and_weights_of_the_whole_batch(name: str, ra
     assert max(rank.in_bf16[name] for rank in ranks) < ROUNDING[torch.bfloat16]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_step_leaves_nothing_to_the_next(name: str, ranks: list[Checked]) -> None:
-    assert max(rank.again[name] for rank in ranks) == 0
+def test_gradients_alone_leave_nothing_to_the_next_step(ranks: list[Checked]) -> None:
+    assert max(rank.again["data parallel"] for rank in ranks) == 0
+
+
+@pytest.mark.parametrize("block", zero.BLOCKS, ids=lambda block: block.name)
+def test_an_optimizer_goes_on_from_the_step_before(block: Block, ranks: list[Checked]) -> None:
+    """The reference takes two steps; a single one is further from it than rounding."""
+    assert block.num_steps == 2
+    assert min(rank.again[block.name] for rank in ranks) > 10 * ROUNDING[torch.float32]
 
 
 @pytest.mark.parametrize(
@@ -126,5 +132,7 @@ def test_a_first_step_of_adamw_goes_as_far_as_its_rate() -> None:
     """Both moments are one gradient, so it goes by rate x g / (|g| + epsilon); weights decay by rate x 0.1 before."""
     weights, gradient = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 1e-5])
     expected = weights * (1 - RATE * 0.1) - RATE * gradient / (gradient.abs() + EPSILON)
-    assert torch.allclose(updated(weights, gradient), expected, atol=1e-7)
+    state = adamw_of(weights)
+    step(state, gradient)
+    assert torch.allclose(state.weights, expected, atol=1e-7)
     assert weights.tolist() == [1.0, -2.0]

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,15 @@ def test_sentences_say_that_processes_on_a_processor_were_measured() -> None:
     said = " ".join(sentences(verification(LAYER)))
     assert "1 of 1 blocks equal" in said
     assert "2 processes on a processor (AMD EPYC)" in said
+
+
+def test_times_of_ranks_that_share_a_gpu_are_not_compared() -> None:
+    said = " ".join(sentences(replace(verification(LAYER), shares_gpu=True)))
+    assert (
+        said == "1 of 1 blocks equal their reference, forward and backward. The 2 ranks share GPUs, so that their "
+        "times say nothing."
+    )
+    assert record(replace(verification(LAYER), shares_gpu=True))["shares_gpu"] is True
 
 
 def test_real_ranks_stand_above_simulated_ones_on_one_axis() -> None:

@@ -2,6 +2,7 @@
 
 A process copies what it sends into the kernel and what it receives out of it, so both directions share one rate; what
 is summed and what is copied on the way comes on top. Processes share cores and one memory: more are slower, each.
+Numbers are fp32 there: what layers count as 16 bits is twice as many bytes, and the law's points are true ones.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,20 +14,17 @@ import numpy as np
 from sim.costs.collectives.chain import Load
 from sim.costs.collectives.parameters import ratio
 from sim.costs.law import Array, Law, Points, Values, fit_of
+from sim.costs.processor import WIDER
 from sim.instructions import Activity, CollectiveOperation
 from topologies.document import InputError
 from topologies.fabric import Wire
 from topologies.hardware import Cluster, Link
-from topologies.quantity import MIB
 
 SEND: Final = "send"
 OPERATIONS: Final = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "all_to_all", SEND)
 """The column `operation` of the points holds the place in this list."""
 PATTERN: Final = 1.0
 """All of a group's bytes lie alike: on the ports of every process."""
-FRESH_NBYTES: Final = 32 * MIB
-"""Buffers from here on are given back to the system and faulted in again each time [glibc, mallopt(3):
-DEFAULT_MMAP_THRESHOLD_MAX]."""
 
 
 class Work(NamedTuple):
@@ -85,12 +83,12 @@ def collective(cluster: Cluster, gpus: Sequence[int], operation: CollectiveOpera
     """The activity of a collective of these processes; InputError for one that only GPUs have."""
     if operation not in _WORK:
         raise InputError(f"{cluster.name}: {operation} is a kernel of GPUs; over Gloo take the all-to-all dispatcher")
-    return _activity(cluster, tuple(gpus), operation, nbytes)
+    return _activity(cluster, tuple(gpus), operation, WIDER * nbytes)
 
 
 def message(cluster: Cluster, source: int, target: int, nbytes: float) -> Activity:
     """The activity of a message between two processes."""
-    made = _activity(cluster, (source, target), SEND, nbytes)
+    made = _activity(cluster, (source, target), SEND, WIDER * nbytes)
     return Activity(latency=made.latency, loads=made.loads, patterns=(("message", nbytes),))
 
 
@@ -129,13 +127,7 @@ def _parts(link: Link, values: Values, operation: str, num_gpus: Array, nbytes: 
     crowd = num_gpus / 2
     start = values["start_send" if operation == SEND else "start"] * link.fit["launch_latency"]
     latency = (start + work.messages * (values["message"] * link.latency)) * crowd ** values["crowd_latency"]
-    fresh = np.where(nbytes >= FRESH_NBYTES, work.copied, 0.0)
-    ideal = (
-        work.crossed / values["rate"]
-        + work.summed / values["sum_rate"]
-        + work.copied / values["copy_rate"]
-        + fresh / values["fresh_rate"]
-    )
+    ideal = work.crossed / values["rate"] + work.summed / values["sum_rate"] + work.copied / values["copy_rate"]
     return latency, ideal / link.bandwidth * crowd ** values["crowd_rate"]
 
 
@@ -160,7 +152,6 @@ LAW: Final[Law[Cluster]] = Law(
         "rate": ratio(1.0, 0.02, 20.0, "bytes that cross a process's sockets, of the link's bandwidth"),
         "sum_rate": ratio(1.0, 0.02, 50.0, "bytes that a process sums, of the link's bandwidth"),
         "copy_rate": ratio(2.0, 0.02, 100.0, "bytes that a process copies, of the link's bandwidth"),
-        "fresh_rate": ratio(1.0, 0.02, 100.0, "bytes copied into memory that is new, of the link's bandwidth"),
         "crowd_latency": ratio(1.0, 0.0, 4.0, "power of the number of pairs of processes by which latencies grow"),
         "crowd_rate": ratio(0.5, 0.0, 3.0, "power of the number of pairs of processes by which bytes take longer"),
     },

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
-from sim.costs import processor
 from sim.costs.gemm.bends import TERMS
 from sim.costs.gemm.formats import FORMATS
 from sim.costs.gemm.kernels import in_l2, product_seconds, quantise_seconds
@@ -151,7 +150,6 @@ def _law(precision: str) -> Law[Gpu]:
         inputs=("m", "n", "k"),
         parameters=_parameters(precision),
         seconds=partial(_measured, precision),
-        on_processor=processor.PRODUCT if precision == "bf16" else None,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 from sim.costs.memory_bound.law import stream
+from sim.costs.processor import Kind
 from topologies.hardware import Gpu
 
 Kernel = Literal[
@@ -96,6 +97,19 @@ NBYTES: Final[Mapping[Kernel, float]] = {
 """Bytes that each kernel moves per element."""
 
 
+ON_PROCESSOR: Final[Mapping[Kernel, Kind]] = {
+    "norm forward": "norm",
+    "norm backward": "norm backward",
+    "swiglu forward": "gated activation",
+    "swiglu backward": "gated activation backward",
+    "rotary": "rotary",
+    "lookup": "lookup",
+    "permute": "lookup",
+    "unpermute": "lookup",
+}
+"""The kernels that a processor computes longer than it moves their bytes, and as what it is measured; others stream."""
+
+
 def kernel(gpu: Gpu, name: Kernel, num_elements: float) -> float:
     """Seconds of a named kernel on that many elements."""
-    return stream(gpu, NBYTES[name] * num_elements)
+    return stream(gpu, NBYTES[name] * num_elements, ON_PROCESSOR.get(name, "stream"))

@@ -59,10 +59,13 @@ def _parameters() -> Mapping[str, Parameter]:
     return parameters
 
 
-def stream(gpu: Gpu, nbytes: float) -> float:
-    """Seconds of one kernel that moves `nbytes`, as vectors, read or written once."""
+def stream(gpu: Gpu, nbytes: float, kind: processor.Kind = "stream") -> float:
+    """Seconds of one kernel that moves `nbytes`, as vectors, read or written once.
+
+    A GPU hides the arithmetic behind them; to a processor the `kind` matters.
+    """
     if gpu.is_processor:
-        return processor.stream(gpu, nbytes)
+        return processor.stream(gpu, nbytes, kind)
     return _stream(gpu, float(nbytes)) + gpu.fit["kernel_latency"]
 
 
@@ -75,7 +78,7 @@ def _stream(gpu: Gpu, nbytes: float) -> float:
 def row_kernel(gpu: Gpu, name: RowKernel, rows: int, width: int) -> float:
     """Seconds of a kernel that gives each of `rows` a block of threads; an element is of `width`, see ROW_NBYTES."""
     if gpu.is_processor:
-        return processor.stream(gpu, ROW_NBYTES[name] * rows * width)
+        return processor.stream(gpu, ROW_NBYTES[name] * rows * width, name)
     nbytes = np.array([ROW_NBYTES[name] * rows * width])
     values, columns = fit_of(gpu, LAW).values, (np.array([float(rows)]), np.array([float(width)]))
     return float(_by_rows(gpu, values, name, *columns, nbytes)[0]) + gpu.fit["kernel_latency"]

@@ -16,13 +16,13 @@ def cross_entropy_forward(gpu: Gpu, num_logits: float, logits_nbytes: int) -> fl
     (read), divide (read, write).
     """
     cast = 2 + logits_nbytes if logits_nbytes != 2 else 0
-    return stream(gpu, num_logits * (cast + 8 * logits_nbytes)) + 4 * gpu.fit["kernel_latency"]
+    return stream(gpu, num_logits * (cast + 8 * logits_nbytes), "loss") + 4 * gpu.fit["kernel_latency"]
 
 
 def cross_entropy_backward(gpu: Gpu, num_logits: float, logits_nbytes: int) -> float:
     """Probabilities times the loss's gradient, in place; cast back to 2 bytes."""
     cast = 2 + logits_nbytes if logits_nbytes != 2 else 0
-    return stream(gpu, num_logits * (cast + 2 * logits_nbytes))
+    return stream(gpu, num_logits * (cast + 2 * logits_nbytes), "loss backward")
 
 
 def fused_cross_entropy_forward(gpu: Gpu, num_logits: float, logits_nbytes: int = 2) -> float:
