@@ -6,7 +6,7 @@ of. Only the last line can be torn; it is dropped, and the run goes on behind th
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -111,11 +111,6 @@ def _samples(machine: Machine, group: Sequence[tuple[int, Measurement]], source:
     )
 
 
-def measured_keys(measurements: Iterable[Measurement]) -> set[tuple[object, ...]]:
-    """What a resumed run need not measure again."""
-    return {one.key for one in measurements}
-
-
 def check_same(found: Machine, at_hand: Machine) -> None:
     """Raises InputError where the journal is of another machine, or of other software, naming what differs."""
     there, here = asdict(found), asdict(at_hand)
@@ -139,6 +134,7 @@ class Journal:
             os.ftruncate(self._file, sum(len(line) + 1 for line in _lines(path)))
             if not os.fstat(self._file).st_size:
                 self._write({"format": FORMAT, **_header_record(machine, command, day or date.today())})
+                keep_entries(path.parent)
         except OSError as error:
             raise _unwritable(path, error) from None
 
@@ -157,6 +153,16 @@ class Journal:
         while whole:
             whole = whole[os.write(self._file, whole) :]
         os.fsync(self._file)
+
+
+def keep_entries(folder: Path) -> None:
+    """Have the names of a folder's files on the disk, as their contents are; Windows opens no folders, and need not."""
+    if os.name == "posix":
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:

@@ -4,12 +4,14 @@ A number has four significant digits and the half-width of its 80 % interval: 0.
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
 from calibrate.fitting import Fitted
+from calibrate.journal import keep_entries
 from calibrate.machines.machine import Machine
 from calibrate.records import machine_record
 from topologies.document import InputError
@@ -98,15 +100,18 @@ def _as_flow(value: object) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file in one go, beside it first, so that it is never seen half-written; folders are made.
-
-    Raises InputError where it cannot be written.
+    """Write a file in one go, beside it first, so that it is never seen half-written, not even after a loss of power;
+    folders are made. Raises InputError where it cannot be written.
     """
     beside = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         beside.replace(path)
+        keep_entries(path.parent)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {(error.strerror or str(error)).lower()}") from None
 

@@ -51,9 +51,10 @@ def halves(samples: Samples, seed: int = 0, *, by: Sequence[str] = ()) -> tuple[
 
 
 def joined(parts: Sequence[Samples]) -> Samples:
-    """Samples of one operation and part from several files in one."""
+    """Samples of one operation and part from several files in one, with the inputs that all of them tell."""
     first = parts[0]
-    points: Mapping[str, Array] = {name: np.concatenate([p.points[name] for p in parts]) for name in first.points}
+    names = [name for name in first.points if all(name in part.points for part in parts)]
+    points: Mapping[str, Array] = {name: np.concatenate([p.points[name] for p in parts]) for name in names}
     return replace(
         first,
         points=points,

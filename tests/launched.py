@@ -32,6 +32,11 @@ def greet(ranks: Ranks, word: str, tell: Callable[[str], None]) -> list[int]:
     return gathered(ranks.rank)
 
 
+def repeat(ranks: Ranks, word: str, tell: Callable[[str], None]) -> list[str]:
+    """What each rank was asked."""
+    return gathered(word)
+
+
 def fail(ranks: Ranks, how: str, tell: Callable[[str], None]) -> None:
     """Rank 1 ends in some way, while rank 0 waits for it."""
     if ranks.rank == 0:
@@ -117,6 +122,16 @@ def _too_large(ranks: Ranks) -> Run:
     return _sum(ranks)
 
 
+def _tried(ranks: Ranks) -> Run:
+    """What it is timed by is known once the members have met."""
+
+    def trial() -> Run:
+        dist.barrier(ranks.group)
+        return _sum(ranks)._replace(found={"alone": 2.0})
+
+    return Run(lambda: _raise(ZeroDivisionError("it is the trial's run that is timed")), str, trial=trial)
+
+
 def _unknown(ranks: Ranks) -> Run:
     if ranks.rank == 1:
         raise NotImplementedError("no such dtype\nhere")
@@ -148,6 +163,7 @@ POINTS = {
     "sum": _point("sum", _sum, (0, 1)),
     "too large": _point("too large", _too_large, (0, 1)),
     "unknown": _point("unknown", _unknown, (0, 1)),
+    "tried": _point("tried", _tried, (0, 1)),
     "wrong": _point("wrong", _wrong),
     "late": _point("late", _late, (0, 1)),
     "killed": _point("killed", _killed, (0, 1)),
@@ -157,5 +173,8 @@ POINTS = {
 if __name__ == "__main__":
     from tests import launched as here  # so that work is found by its name elsewhere too
 
-    result = launch(getattr(here, sys.argv[1]), sys.argv[2], backend="gloo", take=lambda told: print(told, flush=True))
+    result = launch(
+        getattr(here, sys.argv[1]), sys.argv[2], backend="gloo", take=lambda told: print(told, flush=True),
+        prepare=lambda word: f"{word} of rank {os.environ.get('RANK')}" if sys.argv[1] == "repeat" else word,
+    )  # fmt: skip
     print("result", result, flush=True)

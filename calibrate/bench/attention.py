@@ -6,12 +6,14 @@ step, and everything else of the model lies between two steps.
 """
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import product
 from typing import Final
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from calibrate.bench.point import Point, Ranks, Run
@@ -32,9 +34,12 @@ CACHE_LENGTHS: Final = tuple(2**power for power in range(9, 18))
 CACHES: Final = (1, 4, 16, 64, 256)
 """Sequences decoded together."""
 
-FORWARD_ON_GPU, BACKWARD_ON_GPU, DECODE_ON_GPU = (12, 60, 160), (12, 60, 160), (6, 30, 100)
-FORWARD_ON_PROCESSOR, BACKWARD_ON_PROCESSOR, DECODE_ON_PROCESSOR = (16, 40, 80), (16, 40, 80), (2, 12, 30)
-"""Points by the end of a quick, a default and a full run."""
+FORWARD_ON_GPU, BACKWARD_ON_GPU, DECODE_ON_GPU = (12, 60, 160), (12, 60, 160), (2, 6, 6)
+FORWARD_ON_PROCESSOR, BACKWARD_ON_PROCESSOR, DECODE_ON_PROCESSOR = (16, 40, 80), (16, 40, 80), (2, 4, 4)
+"""Points by the end of a quick, a default and a full run. Of decoding a few figures: no law is fitted to them."""
+FUSED: Final = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]
+"""Kernels that keep scores on the chip. PyTorch says itself which comes first: cuDNN's on Hopper and Blackwell where
+its version is to be trusted, else FlashAttention-2 [sdp_utils.cpp, check_prefer_cudnn_attention]."""
 BACKWARD: Final = 2.5
 """Five products where forward has two [Dao 2023, FlashAttention-2]."""
 ONE_QUERY: Final = 0.02
@@ -94,6 +99,20 @@ def _candidate(machine: Machine, gpu: Gpu, sizes: tuple[int, int, int, int, int]
     return Candidate(sizes, roofline(gpu, work, nbytes, efficiency=efficiency), nbytes * (2 + is_backward))
 
 
+def fused(device: torch.device) -> AbstractContextManager[object]:
+    """Within it a GPU has no attention that writes all scores to memory: an operation that no other kernel can do
+    raises RuntimeError, and its point is left out."""
+    return sdpa_kernel(FUSED) if device.type == "cuda" else nullcontext()
+
+
+def kernel_of(q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool) -> dict[str, float]:
+    """Which kernel a GPU runs, as PyTorch numbers them: 1 FlashAttention-2, 2 memory-efficient, 3 cuDNN's."""
+    if q.device.type != "cuda":
+        return {}
+    with fused(q.device):
+        return {"kernel": float(torch._fused_sdp_choice(q, k, v, None, 0.0, is_causal))}
+
+
 def _operands(batch: int, length: int, num_heads: int, head_dim: int, ranks: Ranks) -> list[Tensor]:
     """Queries, keys and values, and a gradient from above, as a product of a layer leaves them: heads within a row."""
     return [
@@ -105,21 +124,24 @@ def _forward(batch: int, length: int, num_heads: int, head_dim: int, causal: int
     q, k, v, _ = _operands(batch, length, num_heads, head_dim, ranks)
 
     def attend() -> Tensor:
-        return scaled_dot_product_attention(q, k, v, is_causal=bool(causal))
+        with fused(ranks.device):
+            return scaled_dot_product_attention(q, k, v, is_causal=bool(causal))
 
     def check() -> str:
         rows = some(length, NUM_ROWS)
         expected = _probabilities(q[-1, -1], k[-1, -1], rows, is_causal=bool(causal)) @ v[-1, -1].double()
         return difference(attend()[-1, -1, rows], expected, rows, TOLERANCE)
 
-    return Run(attend, check)
+    return Run(attend, check, found=kernel_of(q, k, v, is_causal=bool(causal)))
 
 
 def _backward(batch: int, length: int, num_heads: int, head_dim: int, causal: int, ranks: Ranks) -> Run:
     """The gradients alone: forward is done once, before."""
     q, k, v, above = _operands(batch, length, num_heads, head_dim, ranks)
     leaves = [leaf.requires_grad_() for leaf in (q, k, v)]
-    made = scaled_dot_product_attention(q, k, v, is_causal=bool(causal))
+    kernel = kernel_of(q, k, v, is_causal=bool(causal))
+    with fused(ranks.device):  # backward runs the kernel that forward ran
+        made = scaled_dot_product_attention(q, k, v, is_causal=bool(causal))
 
     def differentiate() -> tuple[Tensor, ...]:
         return torch.autograd.grad(made, leaves, above, retain_graph=True)
@@ -129,7 +151,7 @@ def _backward(batch: int, length: int, num_heads: int, head_dim: int, causal: in
         operands = [one[-1, -1].detach() for one in (q, k, v, above)]
         return _wrong_gradients(gradients, operands, is_causal=bool(causal))
 
-    return Run(differentiate, check)
+    return Run(differentiate, check, found=kernel)
 
 
 def _wrong_gradients(gradients: list[Tensor], operands: list[Tensor], *, is_causal: bool) -> str:

@@ -1,7 +1,8 @@
 """A kernel beside an all-reduce: how much slower it is where communication holds SMs and moves bytes through the HBM.
 
-All-reduces run without a gap on NCCL's own stream: each repetition starts more than it lasts, so they queue up.
-Only the kernel's stream is timed. How long either takes alone, the law "sharing" is told as an input.
+All-reduces run without a gap on NCCL's own stream: for each repetition more are started than it lasts, half of them
+before it begins; those left are waited for before the next. Only the kernel's stream is timed. How long either takes
+alone, the law "sharing" is told as an input.
 """
 
 import math
@@ -14,11 +15,12 @@ import torch.distributed as dist
 from torch import Tensor
 
 from calibrate.bench.groups import groups
-from calibrate.bench.point import Budget, Point, Ranks, Run
+from calibrate.bench.point import Point, Ranks, Run
 from calibrate.bench.shapes import roofline
 from calibrate.bench.tensors import random, wrong_product
 from calibrate.bench.timing import agreed, time_alone, time_together
 from calibrate.machines.machine import Machine, cluster_of
+from calibrate.running.asked import Budget
 from sim.costs.collectives import all_reduce
 from sim.costs.sharing import Hold, hold, product, streaming
 from sim.instructions import Load
@@ -31,7 +33,7 @@ SENT: Final = (int(256 * MIB), int(32 * MIB))
 LONGEST_SLOWDOWN: Final = 2.0
 """Kernels beside communication have been seen 40 % slower; so a repetition has all-reduces for longer."""
 LEAST: Final = 5 * MILLISECOND
-"""Of a repetition, beside which the start of the first all-reduce is nothing."""
+"""Of a repetition, in which the second half of the all-reduces can be started while the first half runs."""
 ELEMENT: Final = 2
 
 
@@ -81,17 +83,37 @@ def _point(gpu: Gpu, cluster: Cluster, shape: Shape, members: tuple[int, ...], n
 
 
 def _prepare(gpu: Gpu, cluster: Cluster, shape: Shape, nbytes: int, members: tuple[int, ...], ranks: Ranks) -> Run:
-    """Time both alone, on all members at once; then make the repetition that runs them together."""
+    """The tensors of both; how many of each run together is known once each was timed alone."""
     kernel = _product(gpu, shape, ranks) if shape.k else _copy(gpu, shape, ranks)
     sent = random(nbytes // ELEMENT, device=ranks.device)
-    start = partial(dist.all_reduce, sent, group=ranks.group, async_op=True)
+    return Run(kernel.go, kernel.check, trial=partial(_tried, gpu, cluster, kernel, sent, members, ranks))
+
+
+def _tried(gpu: Gpu, cluster: Cluster, kernel: Kernel, sent: Tensor, members: tuple[int, ...], ranks: Ranks) -> Run:
+    """Time both alone, on all members at once; then make the repetition that runs them together."""
     seconds = time_alone(Run(kernel.go, str), ranks).seconds
     alone = agreed(seconds, ranks, dist.ReduceOp.MAX)
     sending = time_together(Run(partial(dist.all_reduce, sent, group=ranks.group), str), ranks).seconds
     times, starts = counts(alone, sending)
-    held = hold(gpu, all_reduce(cluster, members, float(nbytes)), sending)
-    go = partial(_both, kernel.go, times, start, starts, ranks.device)
-    return Run(go, kernel.check, times=times, found=found(alone, kernel.load(alone), held))
+    held = hold(gpu, all_reduce(cluster, members, float(ELEMENT * sent.numel())), sending)
+    start = partial(dist.all_reduce, sent, group=ranks.group, async_op=True)
+    return beside(kernel, times, partial(_start, start, ranks.device), starts, ranks.device)._replace(
+        found=found(alone, kernel.load(alone), held)
+    )
+
+
+def beside(kernel: Kernel, times: int, start: Callable[[int], object], starts: int, device: torch.device) -> Run:
+    """So many kernels beside so many all-reduces, half of which are under way when the first kernel begins."""
+
+    def before() -> None:
+        torch.cuda.synchronize(device)  # what is left of the last repetition's
+        start(starts - starts // 2)
+
+    def check() -> str:
+        torch.cuda.synchronize(device)
+        return kernel.check()
+
+    return Run(partial(_both, kernel.go, times, start, starts // 2), check, times=times, before=before)
 
 
 def counts(alone: float, sending: float) -> tuple[int, int]:
@@ -112,19 +134,22 @@ def found(alone: float, load: Load, held: Hold) -> dict[str, float]:
     }
 
 
-def _both(go: Callable[[], object], times: int, start: Callable[[], object], starts: int, device: torch.device) -> None:
-    """One all-reduce is under way when the first kernel is launched, the others follow while kernels run.
+def _both(go: Callable[[], object], times: int, start: Callable[[int], object], starts: int) -> None:
+    """The kernels; while they run, the all-reduces that follow those under way are started.
 
     They wait for no kernel, so what a graph captured of this would lack them: nobody may capture it.
     """
     if torch.cuda.is_current_stream_capturing():
         raise RuntimeError("runs on two streams that do not wait for each other")
-    with torch.cuda.stream(_side(device)):
-        start()
     for _ in range(times):
         go()
+    start(starts)
+
+
+def _start(start: Callable[[], object], device: torch.device, times: int) -> None:
+    """So many all-reduces, that wait for nothing but each other."""
     with torch.cuda.stream(_side(device)):
-        for _ in range(starts - 1):
+        for _ in range(times):
             start()
 
 

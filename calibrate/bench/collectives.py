@@ -15,11 +15,12 @@ import torch.distributed as dist
 from torch import Tensor
 
 from calibrate.bench.groups import Group, groups, pairs
-from calibrate.bench.point import Budget, Point, Ranks, Run
+from calibrate.bench.point import Point, Ranks, Run
 from calibrate.bench.shapes import number_nbytes
 from calibrate.bench.tensors import TOLERANCE, difference, random
 from calibrate.bench.world import ALL_GATHER, REDUCE_SCATTER
 from calibrate.machines.machine import Machine, cluster_of
+from calibrate.running.asked import Budget
 from sim.costs.collectives.all_to_all import version_code
 from sim.costs.collectives.gloo import OPERATIONS, SEND
 from sim.costs.collectives.nccl import OPERATIONS as FITTED_ALIKE
@@ -120,7 +121,7 @@ def _expected(link: Link, nbytes: float) -> float:
     return link.fit["launch_latency"] + link.latency + 2 * nbytes / link.achievable_bandwidth
 
 
-class Seat(NamedTuple):
+class Member(NamedTuple):
     """A rank's place in its group, what each place's numbers are, and the device."""
 
     place: int
@@ -141,15 +142,15 @@ class Seat(NamedTuple):
         return torch.stack([self.at(place, index) for place in range(self.num_ranks)]).sum(dim=0)
 
 
-def seat_of(ranks: Ranks) -> Seat:
+def member_of(ranks: Ranks) -> Member:
     """The place of this rank in the group of the point at hand."""
     num_ranks = dist.get_world_size(ranks.group)
     blocks = [random(PERIOD, device=ranks.device, seed=place) for place in range(num_ranks)]
-    return Seat(dist.get_rank(ranks.group), num_ranks, blocks, ranks.device)
+    return Member(dist.get_rank(ranks.group), num_ranks, blocks, ranks.device)
 
 
 def _run(
-    seat: Seat, go: Callable[[], object], refill: Callable[[], object], out: Tensor,
+    member: Member, go: Callable[[], object], refill: Callable[[], object], out: Tensor,
     expected: Callable[[Tensor], Tensor], times: int = 1,
 ) -> Run:  # fmt: skip
     """A run whose result is looked at in places, after `refill` made all buffers new."""
@@ -158,84 +159,84 @@ def _run(
         refill()
         go()
         index = torch.linspace(0, out.numel() - 1, min(SAMPLED, out.numel()), dtype=torch.float64).long()
-        index = index.to(seat.device)
-        tolerance = TOLERANCE * max(1.0, math.sqrt(seat.num_ranks / _ROUNDED))
+        index = index.to(member.device)
+        tolerance = TOLERANCE * max(1.0, math.sqrt(member.num_ranks / _ROUNDED))
         return difference(out[index][None], expected(index)[None], [0], tolerance)
 
     return Run(go, check, times=times)
 
 
 def _all_reduce(part: int, ranks: Ranks) -> Run:
-    seat = seat_of(ranks)
-    length = part * seat.num_ranks
-    buffer = seat.numbers(seat.place, length)
+    member = member_of(ranks)
+    length = part * member.num_ranks
+    buffer = member.numbers(member.place, length)
     go = partial(dist.all_reduce, buffer, group=ranks.group)
-    return _run(seat, go, lambda: buffer.copy_(seat.numbers(seat.place, length)), buffer, seat.total)
+    return _run(member, go, lambda: buffer.copy_(member.numbers(member.place, length)), buffer, member.total)
 
 
 def _all_gather(part: int, ranks: Ranks) -> Run:
-    seat = seat_of(ranks)
-    own = seat.numbers(seat.place, part)
-    out = torch.empty(part * seat.num_ranks, dtype=own.dtype, device=seat.device)
+    member = member_of(ranks)
+    own = member.numbers(member.place, part)
+    out = torch.empty(part * member.num_ranks, dtype=own.dtype, device=member.device)
     go = partial(ALL_GATHER, out, own, group=ranks.group)
 
     def expected(index: Tensor) -> Tensor:
-        values = torch.stack([seat.at(place, index % part) for place in range(seat.num_ranks)])
+        values = torch.stack([member.at(place, index % part) for place in range(member.num_ranks)])
         return values.gather(0, (index // part)[None])[0]
 
-    return _run(seat, go, out.zero_, out, expected)
+    return _run(member, go, out.zero_, out, expected)
 
 
 def _reduce_scatter(part: int, ranks: Ranks) -> Run:
-    seat = seat_of(ranks)
-    whole = seat.numbers(seat.place, part * seat.num_ranks)
-    out = torch.empty(part, dtype=whole.dtype, device=seat.device)
+    member = member_of(ranks)
+    whole = member.numbers(member.place, part * member.num_ranks)
+    out = torch.empty(part, dtype=whole.dtype, device=member.device)
     go = partial(REDUCE_SCATTER, out, whole, group=ranks.group)
-    return _run(seat, go, out.zero_, out, lambda index: seat.total(index + seat.place * part))
+    return _run(member, go, out.zero_, out, lambda index: member.total(index + member.place * part))
 
 
 def _broadcast(part: int, ranks: Ranks) -> Run:
     """From the first of the group, which is done before the others are; on GPUs they follow each other back to back, so
     that it waits for them before long, and all take what the slowest link does [nccl-tests: mean over ranks]."""
-    seat = seat_of(ranks)
-    buffer = seat.numbers(seat.place, part * seat.num_ranks)
+    member = member_of(ranks)
+    buffer = member.numbers(member.place, part * member.num_ranks)
     go = partial(dist.broadcast, buffer, group=ranks.group, group_src=0)
 
     def refill() -> None:
-        buffer.copy_(seat.numbers(seat.place, len(buffer)))
+        buffer.copy_(member.numbers(member.place, len(buffer)))
 
-    return _run(seat, go, refill, buffer, lambda index: seat.at(0, index))
+    return _run(member, go, refill, buffer, lambda index: member.at(0, index))
 
 
 def _all_to_all(part: int, ranks: Ranks) -> Run:
-    seat = seat_of(ranks)
-    own = seat.numbers(seat.place, part * seat.num_ranks)
+    member = member_of(ranks)
+    own = member.numbers(member.place, part * member.num_ranks)
     out = torch.empty_like(own)
     go = partial(dist.all_to_all_single, out, own, group=ranks.group)
 
     def expected(index: Tensor) -> Tensor:
-        mine = index % part + seat.place * part
-        values = torch.stack([seat.at(place, mine) for place in range(seat.num_ranks)])
+        mine = index % part + member.place * part
+        values = torch.stack([member.at(place, mine) for place in range(member.num_ranks)])
         return values.gather(0, (index // part)[None])[0]
 
-    return _run(seat, go, out.zero_, out, expected)
+    return _run(member, go, out.zero_, out, expected)
 
 
 def _send(part: int, ranks: Ranks) -> Run:
     """There and back, so that neither end can run ahead: two messages."""
-    seat = seat_of(ranks)
-    own = seat.numbers(0, part * seat.num_ranks)
+    member = member_of(ranks)
+    own = member.numbers(0, part * member.num_ranks)
     came = torch.empty_like(own)
 
     def go() -> None:
-        if seat.place == 0:
+        if member.place == 0:
             dist.send(own, group=ranks.group, group_dst=1)
             dist.recv(came, group=ranks.group, group_src=1)
         else:
             dist.recv(came, group=ranks.group, group_src=0)
             dist.send(came, group=ranks.group, group_dst=0)
 
-    return _run(seat, go, came.zero_, came, lambda index: seat.at(0, index), times=2)
+    return _run(member, go, came.zero_, came, lambda index: member.at(0, index), times=2)
 
 
 PREPARE: Final[Mapping[str, Callable[[int, Ranks], Run]]] = {

@@ -21,9 +21,9 @@ ROWS: Final = tuple(2**power for power in range(8, 18))
 ROWS_ON_PROCESSOR: Final = (64, 128, 256, 512)
 EXPERTS: Final = (1, 2, 4, 8, 16, 32)
 """Of one rank."""
-ON_GPU: Final = (4, 20, 80)
-ON_PROCESSOR: Final = (2, 6, 12)
-"""Points by the end of a quick, a default and a full run."""
+ON_GPU: Final = (2, 6, 6)
+ON_PROCESSOR: Final = (2, 4, 4)
+"""Points by the end of a quick, a default and a full run: a few figures, for no law is fitted to them."""
 
 
 def points(machine: Machine, gpu: Gpu) -> Iterator[Point]:

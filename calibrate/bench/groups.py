@@ -6,8 +6,8 @@ Ranks are numbered node by node, and a GPU's place in its node is its rail: the 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from calibrate.bench.point import Budget
 from calibrate.machines.machine import Machine
+from calibrate.running.asked import Budget
 
 
 class Group(NamedTuple):

@@ -16,7 +16,8 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from calibrate.bench.watch import watching
-from calibrate.bench.world import MEETING, entered
+from calibrate.bench.world import MEETING, entered, gathered
+from calibrate.launching.interface import interface_to
 from calibrate.launching.place import Place
 from topologies.document import Fault, InputError
 
@@ -38,10 +39,12 @@ def join(
     take: Callable[[Told], None],
     prepare: Callable[[Arguments], Arguments],
 ) -> Result | None:
-    """Do the job as the rank at that place; what it returns on rank 0, and None elsewhere. Rank 0 prepares arguments.
+    """Do the job as the rank at that place; what it returns on rank 0, and None elsewhere. Rank 0 prepares the
+    arguments of all: other hosts may not have the files that it reads.
 
     Raises on rank 0 what ended any rank; on the others SystemExit. KeyboardInterrupt on rank 0, when told to end.
     """
+    _lead_gloo_to(place.address)
     store = PrefixStore(f"calibrate/{next(_jobs)}", _store(place))
     as_rank = entered(
         store,
@@ -51,10 +54,18 @@ def join(
         backend=job.backend,
     )
     with _asked_to_end(place.rank) as asked, watching(store, place):
-        arguments = job.arguments if place.rank else prepare(job.arguments)
+        prepared = job.arguments if place.rank else prepare(job.arguments)
         with as_rank as ranks:
+            arguments = gathered((prepared,))[0][0]
             result = job.work(ranks, arguments, lambda told: _take(told, take, asked))
     return result if place.rank == 0 else None
+
+
+def _lead_gloo_to(address: str) -> None:
+    """What the user says counts; else ranks talk by the interface that leads to rank 0."""
+    interface = interface_to(address)
+    if interface:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
 
 
 def _take(told: Told, take: Callable[[Told], None], asked: list[int]) -> None:

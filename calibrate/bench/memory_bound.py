@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, rms_norm, silu
 
-from calibrate.bench.point import Budget, Point, Ranks, Run
+from calibrate.bench.point import Point, Ranks, Run
 from calibrate.bench.shapes import Candidate, number_nbytes, roofline, spread_out
 from calibrate.bench.tensors import NUM_ROWS, difference, random, some, usual_dtype
 from calibrate.machines.machine import Machine
+from calibrate.running.asked import Budget
 from sim.costs import ELEMENT
 from sim.costs.memory_bound import ROW_KERNELS, ROW_NBYTES
 from sim.costs.memory_bound.kernels import NBYTES
@@ -170,6 +171,7 @@ def _copied(nbytes: int, direction: int | None, ranks: Ranks) -> Run:
     def check() -> str:
         target.zero_()
         target.copy_(source)
-        return "" if torch.equal(target.cpu(), source.cpu()) else "the copy is not what was copied"
+        is_equal = torch.equal(target.to(ranks.device), source.to(ranks.device))  # a GPU compares faster by far
+        return "" if is_equal else "the copy is not what was copied"
 
     return Run(partial(target.copy_, source, non_blocking=True), check, regime="cold" if direction is None else "warm")

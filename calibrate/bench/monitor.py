@@ -23,11 +23,13 @@ PERIOD: Final = 10 * MILLISECOND
 
 HELD_BACK: Final = {
     0x08: "hardware slowdown",
-    0x20: "too hot, slowed by software",
-    0x40: "too hot, slowed by hardware",
+    0x20: "slowed by software for heat",
+    0x40: "slowed by hardware for heat",
     0x80: "power brake",
 }
 """Bits of NVML's clocks event reasons [nvml.h, nvmlClocksEventReasons]. Bit 2, the power limit, is not among them."""
+BETWEEN: Final = ", "
+"""Between words of several reasons; no reason has it in its own."""
 
 
 class Reading(NamedTuple):
@@ -52,20 +54,25 @@ class Meter(NamedTuple):
             clock=MEGA * self._asked("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM),
             power=self._asked("nvmlDeviceGetPowerUsage", handle) / KILO,
             temperature=self._asked("nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU),
-            throttled=reasons(self._asked("nvmlDeviceGetCurrentClocksEventReasons", handle)),
+            throttled=reasons(self._bits()),
         )
+
+    def _bits(self) -> float:
+        """Reasons, by their older name where the module or the driver is of before 2023 and lacks the new one."""
+        told = self._asked("nvmlDeviceGetCurrentClocksEventReasons", self.handle)
+        return self._asked("nvmlDeviceGetCurrentClocksThrottleReasons", self.handle) if math.isnan(told) else told
 
     def _asked(self, question: str, *arguments: object) -> float:
         try:
             return float(getattr(self.nvml, question)(*arguments))
-        except self.nvml.NVMLError:
+        except (AttributeError, self.nvml.NVMLError):
             return math.nan
 
 
 def reasons(bits: float) -> str:
     """What holds a GPU back, in words; NaN: nobody knows."""
     known = 0 if math.isnan(bits) else int(bits)
-    return ", ".join(words for bit, words in HELD_BACK.items() if known & bit)
+    return BETWEEN.join(words for bit, words in HELD_BACK.items() if known & bit)
 
 
 @lru_cache
@@ -116,10 +123,10 @@ def mean(samples: Sequence[Reading]) -> Reading:
     """The means, and all that held the GPU back at any time."""
     if not samples:
         return Reading()
-    held = dict.fromkeys(words for one in samples for words in one.throttled.split(", ") if words)
+    held = dict.fromkeys(words for one in samples for words in one.throttled.split(BETWEEN) if words)
     return Reading(
         clock=fmean(one.clock for one in samples),
         power=fmean(one.power for one in samples),
         temperature=fmean(one.temperature for one in samples),
-        throttled=", ".join(held),
+        throttled=BETWEEN.join(held),
     )

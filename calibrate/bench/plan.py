@@ -18,10 +18,12 @@ from calibrate.bench import (
     row_kernels,
     sustained,
 )
-from calibrate.bench.point import Budget, Point
+from calibrate.bench.on_gpu import PREHEAT
+from calibrate.bench.point import Point
 from calibrate.bench.shapes import BUDGETS
-from calibrate.bench.timing import LONGEST_ON_GPU, LONGEST_ON_PROCESSOR, PREHEAT, SUSTAINED
+from calibrate.bench.timing import LONGEST_ON_GPU, LONGEST_ON_PROCESSOR, SUSTAINED
 from calibrate.machines.machine import Machine
+from calibrate.running.asked import Budget
 from topologies.hardware import Gpu
 from topologies.quantity import MILLISECOND
 

@@ -7,8 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch.distributed import ProcessGroup
 
-Budget = Literal["quick", "default", "full"]
-"""How thorough a run is: about 1, 5 and 30 minutes."""
+from calibrate.running.asked import Budget
 
 Regime = Literal["warm", "cold", "host", "sustained"]
 """What is timed, and what the caches hold then; timing.py says how.
@@ -23,7 +22,9 @@ class Run(NamedTuple):
     """`go` is one repetition (on a GPU it may only start); `check` says what is wrong with its result, or nothing.
 
     `times` is how many operations one `go` makes: times are of one. `found` are inputs of the law that only the run
-    itself can tell, beside those of its point.
+    itself can tell, beside those of its point. On a GPU `before` is called before each sample and not timed: what must
+    be under way when it begins. `trial` gives the run that is timed in place of this one, by collectives of the
+    members: it is called once all of them have their tensors.
     """
 
     go: Callable[[], object]
@@ -31,6 +32,8 @@ class Run(NamedTuple):
     regime: Regime = "warm"
     times: int = 1
     found: Mapping[str, float] = {}
+    before: Callable[[], object] | None = None
+    trial: "Callable[[], Run] | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ collective that another cannot, and at its end, when rank 0 also says whether it
 """
 
 import contextlib
+import math
 import os
 import socket
 import sys
@@ -17,8 +18,9 @@ from typing import Final, NamedTuple
 import torch
 
 from calibrate.bench.monitor import Reading, mean, meter_of, sampled
+from calibrate.bench.on_gpu import stream_of
 from calibrate.bench.point import Point, Ranks, Run
-from calibrate.bench.timing import Timed, stream_of, time_alone, time_together
+from calibrate.bench.timing import Timed, time_alone, time_together
 from calibrate.bench.world import gathered, group_of
 from calibrate.measurement import LeftOut, Measurement
 from topologies.document import Fault
@@ -28,6 +30,7 @@ Deliver = Callable[[Measurement | LeftOut], None]
 PATIENCE: Final = 120.0
 """Seconds that a point may take beyond ten times what it should; then something hangs."""
 SHARED: Final = "ranks share a GPU: plumbing only"
+EAGER: Final = "launched slower than it runs: no CUDA graph can hold it"
 _SHOWN: Final = 160
 
 
@@ -75,7 +78,7 @@ def _measured(point: Point, ranks: Ranks) -> Fared:
         return Fared(reason=reason)
     if point.members:
         return _together(point, run, own)
-    return _alone(run, own)
+    return _alone(point, run, own)
 
 
 def _prepared(point: Point, ranks: Ranks) -> tuple[Run | None, str]:
@@ -83,34 +86,36 @@ def _prepared(point: Point, ranks: Ranks) -> tuple[Run | None, str]:
     try:
         return point.prepare(ranks), ""
     except (RuntimeError, MemoryError, NotImplementedError) as error:
-        return None, _reason(error, ranks.device)
+        return None, _reason(point, error, ranks)
 
 
-def _alone(run: Run, ranks: Ranks) -> Fared:
+def _alone(point: Point, run: Run, ranks: Ranks) -> Fared:
     """A kernel: where it fails, it fails here alone."""
     try:
         return _timed(run, ranks, time_alone)
     except (RuntimeError, MemoryError) as error:
-        return Fared(reason=_reason(error, ranks.device))
+        return Fared(reason=_reason(point, error, ranks))
 
 
 def _together(point: Point, run: Run, ranks: Ranks) -> Fared:
     """A collective: where it fails on one rank, the others wait in it, and nothing but an end helps them."""
     try:
-        return _timed(run, ranks, time_together)
+        return _timed(run.trial() if run.trial else run, ranks, time_together)
     except RuntimeError as error:
-        raise Fault(f"rank {ranks.rank} on {socket.gethostname()}: {named(point)}: {_line(error)}") from None
+        raise _fault(point, error, ranks) from None
 
 
 def _timed(run: Run, ranks: Ranks, clock: Callable[[Run, Ranks], Timed]) -> Fared:
     with sampled(meter_of(ranks.device)) as samples:
         timed = clock(run, ranks)
+    if timed.eager:
+        return Fared(reason=EAGER)
     return Fared(timed=timed, reading=mean(samples), wrong=run.check(), found=tuple(run.found.items()))
 
 
 def result(point: Point, fared: Sequence[Fared], ranks: Ranks) -> Measurement | LeftOut:
-    """What all ranks found, as one: of kernels the median GPU's; of a collective, whose time is the same on all of its
-    members, the first's."""
+    """What all ranks found, as one: of kernels the median GPU's, and the slowest one's; of a collective, whose time is
+    the same on all of its members, the first's, and no slowest."""
     failed = next((rank for rank, one in enumerate(fared) if one.reason), None)
     if failed is not None:
         reason = f"rank {failed}: {fared[failed].reason}"
@@ -129,8 +134,8 @@ def result(point: Point, fared: Sequence[Fared], ranks: Ranks) -> Measurement | 
         low=timed.low,
         high=timed.high,
         repeats=timed.repeats,
-        slowest=took[slowest].seconds,
-        slowest_rank=slowest,
+        slowest=math.nan if point.members else took[slowest].seconds,
+        slowest_rank=0 if point.members else slowest,
         clock=reading.clock,
         power=reading.power,
         temperature=reading.temperature,
@@ -162,12 +167,25 @@ def named(point: Point) -> str:
     return f"{point.operation} ({', '.join(f'{name} {value:g}' for name, value in point.inputs.items())})"
 
 
-def _reason(error: Exception, device: torch.device) -> str:
-    """Why a point is left out. Memory that its tensors held is given back."""
+def _reason(point: Point, error: Exception, ranks: Ranks) -> str:
+    """Why a point is left out. Memory that its tensors held is given back. Raises Fault where the GPU is lost."""
     is_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-    if is_memory and device.type == "cuda":
-        torch.cuda.empty_cache()
+    if ranks.device.type == "cuda":
+        torch.cuda.empty_cache() if is_memory else _check_works(point, error, ranks)
     return "out of memory" if is_memory else f"{type(error).__name__}: {_line(error)}"
+
+
+def _check_works(point: Point, error: Exception, ranks: Ranks) -> None:
+    """After a fault of the hardware, or an access to memory that is not there, all that a process asks of its GPU fails
+    [CUDA runtime, cudaErrorIllegalAddress and others]: no further point could be measured."""
+    try:
+        torch.cuda.synchronize(ranks.device)
+    except RuntimeError:
+        raise _fault(point, error, ranks) from None
+
+
+def _fault(point: Point, error: Exception, ranks: Ranks) -> Fault:
+    return Fault(f"rank {ranks.rank} on {socket.gethostname()}: {named(point)}: {_line(error)}")
 
 
 def _line(error: Exception) -> str:

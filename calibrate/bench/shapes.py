@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrate.bench.point import Budget
 from calibrate.machines.machine import Machine
+from calibrate.running.asked import Budget
 from calibrate.verification.sizes import Sizes
 from sim import models
 from sim.costs import ELEMENT

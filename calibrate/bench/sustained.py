@@ -4,21 +4,23 @@ A mix of arithmetic and bytes says through its sustained seconds what a FLOP and
 The course of one large product, in slices of some seconds, shows clock, power and temperature settling.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
 import torch
 
+from calibrate.bench.on_gpu import rested_seconds
 from calibrate.bench.point import Point, Ranks, Run
 from calibrate.bench.shapes import roofline
 from calibrate.bench.tensors import random, wrong_product
-from calibrate.bench.timing import SUSTAINED, rested_seconds
+from calibrate.bench.timing import SUSTAINED
 from calibrate.machines.machine import Machine
 from topologies.hardware import Gpu
 from topologies.quantity import GIB, MIB
 
-OPERATIONS: Final = ("power", "sustained product")
+SLICES: Final = "sustained product"
+OPERATIONS: Final = ("power", SLICES)
 NUM_SLICES: Final = 5
 """Of SUSTAINED seconds each: half a minute."""
 
@@ -56,9 +58,18 @@ def points(machine: Machine, gpu: Gpu) -> Iterator[Point]:
     if machine.is_cpu:
         return
     for index in range(NUM_SLICES):
-        yield _point("sustained product", machine, gpu, COURSE, {**_product(COURSE), "since": index * SUSTAINED})
+        yield _point(SLICES, machine, gpu, COURSE, {**_product(COURSE), "since": index * SUSTAINED})
     for mix in MIXES:
         yield _point("power", machine, gpu, mix, _work(gpu, mix))
+
+
+def with_whole_course(left: Sequence[Point], planned: Sequence[Point]) -> list[Point]:
+    """The points that are left of a plan, and where any slice of the course is, all of them: it begins with a cold GPU,
+    and one that is taken up midway would be cold again."""
+    if all(point.operation != SLICES for point in left):
+        return list(left)
+    wanted = [id(point) for point in left]
+    return [point for point in planned if point.operation == SLICES or id(point) in wanted]
 
 
 def _point(operation: str, machine: Machine, gpu: Gpu, mix: Mix, inputs: Mapping[str, float]) -> Point:

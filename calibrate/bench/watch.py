@@ -39,7 +39,7 @@ CODES: Final[Mapping[type[BaseException], int]] = {
 }
 
 
-class Seat(NamedTuple):
+class Peer(NamedTuple):
     """Where another rank runs: its host, and its process there."""
 
     rank: int
@@ -88,7 +88,7 @@ def _over_others(watch: "_Watch") -> Iterator[None]:
 class _Watch:
     """Rank 0's sockets to the others, by where they are; what ended one of them, once it has."""
 
-    def __init__(self, others: dict[Seat, socket.socket]) -> None:
+    def __init__(self, others: dict[Peer, socket.socket]) -> None:
         self.others = others
         self.fault: BaseException | None = None
         self.is_failed = threading.Event()
@@ -124,25 +124,25 @@ class _Watch:
                 connection.sendall(f"{word}\n".encode())
 
 
-def _fault(line: str, seat: Seat) -> BaseException:
+def _fault(line: str, peer: Peer) -> BaseException:
     """What a rank said of its end; nothing: it was killed."""
     if not line:
-        how = _killed_by(seat)
+        how = _killed_by(peer)
         words = f"was killed by {how}" if how else "ended without a word; its launcher may say why"
-        return Fault(f"rank {seat.rank} on {seat.host} {words}")
+        return Fault(f"rank {peer.rank} on {peer.host} {words}")
     kind, words = json.loads(line)
     return _KINDS.get(kind, Fault)(words)
 
 
-def _killed_by(seat: Seat) -> str:
+def _killed_by(peer: Peer) -> str:
     """The signal that ended a process of this host, which its parent has not buried yet; nothing where nobody knows.
 
     The last field of /proc/PID/stat is what its parent will be told: the signal in the lowest seven bits [proc(5)].
     """
-    if seat.host != socket.gethostname():
+    if peer.host != socket.gethostname():
         return ""
     try:
-        code = int(Path(f"/proc/{seat.process}/stat").read_text(encoding="utf-8").split()[-1])
+        code = int(Path(f"/proc/{peer.process}/stat").read_text(encoding="utf-8").split()[-1])
     except (OSError, ValueError):
         return ""
     return {one.value: one.name for one in signal.Signals}.get(code & _SIGNAL, "")
@@ -185,10 +185,10 @@ def _exit(words: str, code: int) -> None:
     os._exit(code)
 
 
-def _accepted(store: Store, place: Place) -> dict[Seat, socket.socket]:
+def _accepted(store: Store, place: Place) -> dict[Peer, socket.socket]:
     """The sockets of all others."""
     local = place.address in ("127.0.0.1", "localhost")
-    found: dict[Seat, socket.socket] = {}
+    found: dict[Peer, socket.socket] = {}
     with socket.create_server((place.address if local else "", 0), backlog=place.num_ranks) as server:
         server.settimeout(_MEETING)
         store.set("watch", str(server.getsockname()[1]))
@@ -198,7 +198,7 @@ def _accepted(store: Store, place: Place) -> dict[Seat, socket.socket]:
             except TimeoutError:
                 raise Fault(f"{place.num_ranks - 1 - len(found)} of {place.num_ranks} ranks did not come") from None
             connection.settimeout(None)
-            found[Seat(*json.loads(_line(connection)))] = connection
+            found[Peer(*json.loads(_line(connection)))] = connection
     return found
 
 

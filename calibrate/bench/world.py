@@ -29,11 +29,14 @@ Told = TypeVar("Told")
 _SHOWN: Final = 200
 
 PATIENCE: Final = timedelta(minutes=30)
-"""Of the control plane and of groups: far beyond that of a point (session.py), which is what should be told."""
+"""Of groups: far beyond that of a point (session.py), which is what should be told."""
 TOP_PAD: Final = int(64 * MIB)
 """Asked of the system at once."""
 MEETING: Final = timedelta(minutes=5)
-"""In which all ranks must have come."""
+"""In which all ranks must have come; and of the control plane, on which none waits for longer than for a point."""
+GRAPH_REGISTER: Final = "NCCL_GRAPH_REGISTER"
+"""Whether NCCL may read and write captured buffers in place, which by default it does where it can. The tables that the
+laws were fitted to, and what frameworks launch one by one, are without [NCCL, user guide, environment variables]."""
 PARTING: Final = 20.0
 """Seconds after which groups that do not end are left: NCCL waits for what is still under way anywhere."""
 
@@ -55,7 +58,7 @@ def entered(
     _quieten()
     device = _device(backend, local_rank, shares_gpu=shares_gpu)
     store.set_timeout(MEETING)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=num_ranks, timeout=PATIENCE)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=num_ranks, timeout=MEETING)
     places = gathered((socket.gethostname(), _identity(device)))
     if not shares_gpu:
         _check_apart(places)
@@ -142,6 +145,7 @@ def _device(backend: Backend, local_rank: int, *, shares_gpu: bool) -> torch.dev
         raise Missing(f"{socket.gethostname()}: this torch finds no GPU, or has no NCCL; --backend gloo needs neither")
     device = torch.device("cuda", _slot(local_rank, torch.cuda.device_count(), shares_gpu=shares_gpu))
     torch.cuda.set_device(device)
+    os.environ.setdefault(GRAPH_REGISTER, "0")
     return device
 
 

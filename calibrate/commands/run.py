@@ -53,11 +53,10 @@ def run(
     if install and backend == "gloo":
         raise InputError("--install: what is measured on a processor is no GPU's; use it by --profile")
     asked = _asked(quick, full, backend, only, gpu, fabric, minutes, dry_run)
+    folder = _folder(asked, out, quiet)
     with console.progress(quiet) as tell:
-        tell("looking for devices")
         from calibrate.running import run as running
 
-        folder = running.folder_of(asked, out)
         taken = running.Taken(folder=folder, command=_command(), tell=tell)
         end = _measure(taken, asked, processes, resume=resume)
         if end is None:  # another rank than the first prints and writes nothing
@@ -68,6 +67,21 @@ def run(
         console.note(line)
     if end != console.OK:
         raise typer.Exit(end)
+
+
+def _folder(asked: "Asked", out: Path | None, quiet: bool) -> Path:
+    """Where it will be written; what would spoil the measurement is told first, while it can still be mended."""
+    with console.progress(quiet) as tell:
+        tell("looking for devices")
+        from calibrate.launching.launch import is_told
+        from calibrate.machines.at_hand import problems_at_hand
+        from calibrate.running import run as running
+
+        folder = running.folder_of(asked, out)
+        told = problems_at_hand(asked.backend) if is_told() and not quiet else []
+    for line in told:
+        console.note(line)
+    return folder
 
 
 def _command() -> str:

@@ -33,7 +33,7 @@ def verify(
     console.one_of("format", output, FORMATS)
     console.one_of("backend", backend, BACKENDS)
     with console.progress(quiet) as tell:
-        tell("reading the profile")
+        tell("starting")
         from calibrate.verification import files as verified_files
         from calibrate.verification import verify as verification
         from sim.reports import files
@@ -41,15 +41,14 @@ def verify(
         if out is not None:
             files.make(out)
         chosen = cast("machine.Backend", backend)
-        path = profile or verification.profile_at_hand(chosen)
-        found = verification.verify(path, chosen, processes, _names(only), tell)
+        found = verification.verify(profile, chosen, processes, _names(only), tell)
         if found is None:
             return console.OK
         if out is not None:
             verified_files.write(found, out)
     console.show(_shown(found, output))
     if not quiet:
-        _note(found, path if profile is None else None, out)
+        _note(found, profile is None, out)
     return console.INFEASIBLE if found.unequal else console.OK
 
 
@@ -62,11 +61,11 @@ def _names(only: str) -> list[str]:
     return names
 
 
-def _note(found: "Verification", path: Path | None, out: Path | None) -> None:
+def _note(found: "Verification", is_found_here: bool, out: Path | None) -> None:
     from calibrate.verification import files as verified_files
 
-    if path is not None:
-        console.note(f"with {path}, found here")
+    if is_found_here:
+        console.note(f"with {found.profile}, found here")
     if out is not None:
         console.note(f"wrote {out / verified_files.PAGE}, results.json beside it, and traces for Perfetto")
     for ran in found.unequal:

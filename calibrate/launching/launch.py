@@ -54,8 +54,8 @@ def launch(
 
     Alone it starts `num_ranks` processes, by default one for each visible GPU, or two on processors; more than there
     are GPUs share these. Under a launcher it is one of the ranks. `arguments`, what is told and the result travel
-    between processes, so they are plain data. `prepare` makes rank 0's arguments of those given, once, before anything
-    is measured; what it raises ends all ranks.
+    between processes, so they are plain data. `prepare` makes the arguments of all ranks of those given, once, where
+    rank 0 is, before anything is measured; what it raises ends all ranks.
 
     Returns the result of rank 0; None in a process of another rank, which prints and writes nothing. Raises InputError
     for a half-set environment, Missing without GPU or NCCL, Fault where a rank died; KeyboardInterrupt after Ctrl-C.
@@ -67,9 +67,9 @@ def launch(
         return join(place, Job(work=work, arguments=arguments, backend=backend), take, prepare)
     from calibrate.launching.children import run_alone
 
+    prepared = prepare(arguments)
     count = num_ranks or usual_number(backend)
     _check_number(backend, count)
-    prepared = prepare(arguments)
     job = Job(work=work, arguments=prepared, backend=backend, shares_gpu=shares_gpu(backend, count))
     return run_alone(job, count, take)
 

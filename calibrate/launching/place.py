@@ -124,8 +124,13 @@ def _text(environ: Mapping[str, str], name: str, names: _Names) -> str:
 
 
 def _first_host(environ: Mapping[str, str], names: _Names, num_ranks: int) -> str:
-    """Where rank 0 runs: on the first host of a Slurm step; on this one where all ranks do."""
-    hosts = environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST") or environ.get("SLURM_NODELIST")
+    """Where rank 0 runs: on the first host of a Slurm step or job; on this one where all ranks do.
+
+    mpirun starts the first host's ranks itself and lets srun start its daemons on the others, so that only these have a
+    step, whose list lacks the first host [open-mpi/ompi#3999]: its ranks go by the job's list.
+    """
+    lists = ("SLURM_STEP_NODELIST",) * (names.launcher == "srun") + ("SLURM_JOB_NODELIST", "SLURM_NODELIST")
+    hosts = next((environ[name] for name in lists if environ.get(name)), "")
     if hosts:
         return first_host(hosts)
     if environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") == str(num_ranks) or environ.get("MPI_LOCALNRANKS") == str(num_ranks):

@@ -4,12 +4,13 @@ import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import topologies
 from calibrate.machines import own_gpu
-from calibrate.machines.devices import Device, Inventory, inventory, no_gpu, part_named
+from calibrate.machines.devices import Device, Inventory, inventory, no_gpu, part_named, problems
 from calibrate.machines.machine import CPU_PREFIX, LOOPBACK, Backend, Machine, cluster_with
 from topologies import sheets
 from topologies.document import InputError, Missing, Value, read
@@ -68,6 +69,14 @@ def device_at_hand() -> Device:
     return _visible(_inventory().devices)
 
 
+def problems_at_hand(backend: Backend) -> list[str]:
+    """What would spoil a measurement here, a sentence each: of the GPUs that CUDA may use."""
+    if backend == "gloo":
+        return []
+    found = inventory()
+    return problems(replace(found, devices=tuple(_chosen(found.devices))))
+
+
 def _inventory() -> Inventory:
     found = inventory()
     if not found.devices:
@@ -124,13 +133,17 @@ def _processor() -> tuple[str, str]:
 
 def _visible(devices: tuple[Device, ...]) -> Device:
     """The first GPU that CUDA may use; InputError where those differ."""
-    asked = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    chosen = {int(index) for index in asked.split(",") if index.strip().isdecimal()}
-    visible = [one for one in devices if one.index in chosen] or list(devices)
+    visible = _chosen(devices)
     names = sorted({one.name for one in visible})
     if len(names) > 1:
         raise InputError(f"the GPUs differ ({', '.join(names)}); choose those of one kind by CUDA_VISIBLE_DEVICES")
     return visible[0]
+
+
+def _chosen(devices: tuple[Device, ...]) -> list[Device]:
+    asked = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    chosen = {int(index) for index in asked.split(",") if index.strip().isdecimal()}
+    return [one for one in devices if one.index in chosen] or list(devices)
 
 
 def _link(

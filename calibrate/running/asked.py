@@ -8,6 +8,7 @@ from calibrate.machines.machine import Backend, Machine
 from calibrate.measurement import LeftOut, Measurement
 
 Budget = Literal["quick", "default", "full"]
+"""How thorough a run is."""
 
 MINUTES: Final[Mapping[Budget, float]] = {"quick": 1.0, "default": 5.0, "full": 30.0}
 

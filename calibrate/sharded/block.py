@@ -19,7 +19,7 @@ from calibrate.verification.spans import RealSpan as RealSpan
 from topologies.quantity import MILLISECOND
 
 ROUNDING: Final = {torch.float32: 1e-5, torch.bfloat16: 4e-2}
-"""How far a sum in another order may come out from the reference: the largest difference over the largest value."""
+"""How far a sum in another order may come out from the reference, as `verify.relative_error` tells it."""
 
 Tensors = Mapping[str, Tensor]
 """Outputs and gradients by name, as one rank holds them."""
@@ -97,7 +97,7 @@ class Block:
 
     A block that keeps something from one run to the next is compared after `num_steps` of them.
     `fits(sizes, num_ranks)` says why so many ranks cannot share it, or nothing. `tolerance(dtype)` is how far each
-    tensor may be from the reference's: the largest difference over the largest value of the reference.
+    tensor may be from the reference's, as `verify.relative_error` tells it.
     """
 
     name: str

@@ -25,6 +25,8 @@ from calibrate.verification.spans import RealSpan
 from calibrate.verification.verified import Ran, Skipped
 
 PRECISIONS: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
+SHORTEST: Final = 1e-3
+"""Of the longest row's length."""
 FEWEST, MOST = 5, 15
 ENOUGH: Final = 1.5
 """Seconds of repetitions after which more tell little."""
@@ -55,6 +57,7 @@ class Meeting:
 
 def verify(ranks: Ranks, sizes: Mapping[str, Sizes], tell: Callable[[Ran | Skipped], None]) -> None:
     """Run these blocks in their order, timed at these sizes, all ranks in step; rank 0 tells what came of each."""
+    torch.set_float32_matmul_precision("highest")  # NVIDIA's images allow TF32, by an environment variable
     meeting = _meeting(ranks)
     for name, timed in sizes.items():
         found = _looked_at(BLOCKS[name], timed, meeting)
@@ -98,8 +101,12 @@ def error_of(block: Block, shard: Shard, sizes: Sizes) -> float:
 
 
 def relative_error(found: Tensors, wanted: Tensors) -> float:
-    """The largest difference of two numbers in the same place, relative to the largest number of its tensor; infinite
-    where tensors are missing, of other shapes, or not numbers."""
+    """The largest of two differences: of two numbers in the same place, relative to the largest number of its tensor;
+    and of two rows, relative to the row's length, so that what is small throughout must be right as well.
+
+    A row counts as no shorter than SHORTEST of the longest: what cancels out leaves only rounding. Infinite where
+    tensors are missing, of other shapes, or not numbers.
+    """
     if found.keys() != wanted.keys():
         return float("inf")
     return max(_relative(found[name], wanted[name]) for name in wanted)
@@ -109,9 +116,19 @@ def _relative(found: Tensor, wanted: Tensor) -> float:
     if found.shape != wanted.shape:
         return float("inf")
     found, wanted = found.detach().double(), wanted.detach().double()
-    largest = max(wanted.abs().max().item(), torch.finfo(torch.float32).tiny)
-    error = ((found - wanted).abs().max() / largest).item()
-    return error if error == error else float("inf")
+    off = found - wanted
+    errors = (_share(off.abs(), wanted.abs().max()), _share(off.norm(dim=-1), _lengths(wanted)))
+    return max(error if error == error else float("inf") for error in errors)
+
+
+def _share(off: Tensor, of: Tensor) -> float:
+    """The largest difference, as a share of what it is relative to."""
+    return (off / of.clamp_min(torch.finfo(torch.float32).tiny)).max().item()
+
+
+def _lengths(rows: Tensor) -> Tensor:
+    lengths: Tensor = rows.norm(dim=-1)
+    return lengths.clamp_min(SHORTEST * lengths.max().item())
 
 
 def _times(repeat: Callable[[], Tensors], meeting: Meeting) -> tuple[float, ...]:

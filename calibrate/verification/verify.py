@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -27,35 +27,67 @@ EAGER: Final = 1.0
 """The kind of a launch that an operation of eager PyTorch takes."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profiled:
+    """A machine by its profile: so many of its GPUs as the simulator knows them, and its host's time to start a
+    kernel."""
+
+    path: Path
+    machine: Machine
+    num_ranks: int
+    cluster: Cluster
+    launch_seconds: float
+
+
 def verify(
-    path: Path, backend: Backend, processes: int | None, names: Sequence[str], tell: Callable[[str], None]
+    path: Path | None, backend: Backend, processes: int | None, names: Sequence[str], tell: Callable[[str], None]
 ) -> Verification | None:
     """Run the blocks of these names on all ranks and play each; None in a process of another rank than 0.
 
-    Raises InputError where the profile is of another machine, Missing without GPU or NCCL, Fault where a rank dies.
+    The profile is rank 0's: other hosts need not have it. With no path it is the one at hand. Raises InputError where
+    it is of another machine, Missing without GPU or NCCL, Fault where a rank dies.
     """
-    machine = machine_of(path)
-    check_here(path, machine, backend)
-    num_ranks = _num_ranks(backend, processes)
-    fits = sanity.checked(path)
-    cluster = cluster_with(machine, fits, num_ranks)
-    launch_seconds = launch_seconds_of(path, machine)
-    tell("choosing sizes")
-    sizes = {name: sizes_for(name, cluster, launch_seconds=launch_seconds) for name in names}
-    found = _ran(sizes, backend, num_ranks, tell)
+    read_first: list[Profiled] = []
+
+    def sizes(asked: Mapping[str, Sizes]) -> Mapping[str, Sizes]:
+        tell("reading the profile")
+        one = profiled(path or profile_at_hand(backend), backend, processes)
+        read_first.append(one)
+        tell("choosing sizes")
+        return {name: sizes_for(name, one.cluster, launch_seconds=one.launch_seconds) for name in asked}
+
+    found = _ran(dict.fromkeys(names, Sizes()), sizes, backend, processes, tell)
     if found is None:
         return None
+    (here,) = read_first
     return Verification(
-        machine=machine,
-        profile=str(path),
-        num_ranks=num_ranks,
-        shares_gpu=shares_gpu(backend, num_ranks),
+        machine=here.machine,
+        profile=str(here.path),
+        num_ranks=here.num_ranks,
+        shares_gpu=shares_gpu(backend, here.num_ranks),
         blocks=tuple(
-            Verified(ran=ran, played=predicted(ran.name, ran.sizes, cluster, launch_seconds=launch_seconds))
+            Verified(ran=ran, played=predicted(ran.name, ran.sizes, here.cluster, launch_seconds=here.launch_seconds))
             for ran in found
             if isinstance(ran, Ran)
         ),
         skipped=tuple(one for one in found if isinstance(one, Skipped)),
+    )
+
+
+def profiled(path: Path, backend: Backend, processes: int | None) -> Profiled:
+    """The GPUs that take part by a profile, and by the samples beside it.
+
+    Raises InputError where it is no profile, or of another machine; Missing without GPU.
+    """
+    machine = machine_of(path)
+    check_here(path, machine, backend)
+    num_ranks = _num_ranks(backend, processes)
+    return Profiled(
+        path=path,
+        machine=machine,
+        num_ranks=num_ranks,
+        cluster=cluster_with(machine, sanity.checked(path), num_ranks),
+        launch_seconds=launch_seconds_of(path, machine),
     )
 
 
@@ -127,16 +159,20 @@ def launch_seconds_of(path: Path, machine: Machine) -> float:
 
 
 def _ran(
-    sizes: Mapping[str, Sizes], backend: Backend, num_ranks: int, tell: Callable[[str], None]
+    asked: Mapping[str, Sizes],
+    sizes: Callable[[Mapping[str, Sizes]], Mapping[str, Sizes]],
+    backend: Backend,
+    processes: int | None,
+    tell: Callable[[str], None],
 ) -> list[Ran | Skipped] | None:
-    """What came of each block, in order."""
+    """What came of each block, in order, at the sizes that rank 0 chooses for those asked for."""
     found: list[Ran | Skipped] = []
 
     def take(one: Ran | Skipped) -> None:
         found.append(one)
-        tell(f"{one.name}: {len(found)} of {len(sizes)} blocks")
+        tell(f"{one.name}: {len(found)} of {len(asked)} blocks")
 
     from calibrate.sharded.verify import verify as run
 
-    launch(run, sizes, backend=backend, take=take, num_ranks=num_ranks)
+    launch(run, asked, backend=backend, take=take, num_ranks=processes, prepare=sizes)
     return found if is_told() else None

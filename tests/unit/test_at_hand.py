@@ -8,7 +8,7 @@ import pytest
 
 import topologies
 from calibrate.machines import at_hand
-from calibrate.machines.at_hand import lacks_sheet, machine_of, part_at_hand, processor_part
+from calibrate.machines.at_hand import lacks_sheet, machine_of, part_at_hand, problems_at_hand, processor_part
 from calibrate.machines.devices import Device, Inventory
 from calibrate.machines.machine import gpu_of
 from tests.unit.test_devices import GOOD
@@ -100,6 +100,18 @@ def test_several_nodes_need_a_fabric(with_devices: Callable[..., None]) -> None:
         machine_of("nccl", num_gpus=16, num_nodes=2)
     with pytest.raises(InputError, match="unknown fabric 'string'"):
         machine_of("nccl", num_gpus=16, num_nodes=2, fabric="string")
+
+
+def test_only_gpus_that_are_measured_are_told_to_spoil_it(
+    with_devices: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_devices(replace(GOOD, has_mig=True), replace(GOOD, index=1, utilization=0.5))
+    said = " ".join(problems_at_hand("nccl"))
+    assert "GPU 0 is in MIG mode" in said
+    assert "GPU 1 is busy" in said
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert "MIG" not in " ".join(problems_at_hand("nccl"))
+    assert problems_at_hand("gloo") == []
 
 
 def test_gpus_of_two_kinds_are_measured_one_kind_at_a_time(

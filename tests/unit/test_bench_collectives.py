@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import topologies
 from calibrate import importers
@@ -122,6 +123,22 @@ def test_all_reduces_outlast_the_kernels_beside_them() -> None:
     """Kernels of 2 ms: 3 make the 5 ms of a repetition. All-reduces of 1 ms must last for 12 ms."""
     assert beside.counts(2 * MILLISECOND, 1 * MILLISECOND) == (3, 12)
     assert beside.counts(20 * MILLISECOND, 50 * MILLISECOND) == (1, 1)
+
+
+def test_half_of_the_all_reduces_are_under_way_before_the_kernels_that_they_outlast(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is left of a repetition is waited for before the next, and before its result is looked at."""
+    log: list[object] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: log.append("wait"))
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    kernel = beside.Kernel(go=lambda: log.append("kernel"), check=lambda: "", load=lambda _: Load(math=1.0))
+    run = beside.beside(kernel, 2, log.append, 5, torch.device("cuda"))
+    assert run.before is not None
+    for go in (run.before, run.go, run.before, run.go, run.check):
+        go()
+    assert log == ["wait", 3, "kernel", "kernel", 2] * 2 + ["wait"]
+    assert run.times == 2
 
 
 def test_points_beside_communication_learn_the_inputs_of_their_law() -> None:

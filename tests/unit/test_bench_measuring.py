@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from calibrate.bench import loopback
-from calibrate.bench.measuring import left, planned
+from calibrate.bench.measuring import Here, check_alike, left, planned
 from calibrate.bench.point import Point, Ranks, Run
 from calibrate.measurement import Measurement
 from tests.processor import CPU
 from topologies import sheets
-from topologies.document import Document
+from topologies.document import Document, InputError
 
 
 def nothing(ranks: Ranks) -> Run:
@@ -36,6 +36,33 @@ def test_a_point_that_was_measured_is_not_measured_again() -> None:
     assert left(points, [MEASURED]) == points[1:]
     assert left(points, [replace(MEASURED, inputs={**MEASURED.inputs, "power": 3.0})]) == points[1:]
     assert left(points, [replace(MEASURED, inputs={"nbytes": 8.0})]) == points
+
+
+def test_a_point_whose_measurement_is_of_no_use_is_measured_again() -> None:
+    for facts in ({"wrong": "off by 3 %"}, {"throttled": "power brake"}):
+        spoilt = replace(MEASURED, **facts)  # type: ignore[arg-type]
+        assert left([POINT], [spoilt]) == [POINT]
+        assert left([POINT], [spoilt, MEASURED]) == []
+
+
+FIRST = Here("n1", "NVIDIA H200", "570.86")
+
+
+def test_ranks_of_one_kind_are_one_machine() -> None:
+    check_alike([FIRST, FIRST, FIRST._replace(host="n2")])
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (Here("n2", "NVIDIA H100 80GB HBM3", "570.86"), "differ in their device: NVIDIA H200 on n1, NVIDIA H100 80GB"),
+        (Here("n2", "NVIDIA H200", "550.54"), "differ in their driver: 570.86 on n1, 550.54 on n2"),
+        (Here("n2", "NVIDIA H200 MIG 1g.18gb", "570.86"), "n2: NVIDIA H200 MIG 1g.18gb is a slice"),
+    ],
+)
+def test_ranks_that_differ_or_are_slices_are_refused(second: Here, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_alike([FIRST, FIRST, second])
 
 
 def test_a_plan_counts_points_and_names_each_group_once() -> None:

@@ -52,8 +52,21 @@ def test_the_power_limit_is_no_throttling() -> None:
 
 
 def test_heat_and_brakes_are_throttling() -> None:
-    assert reasons(0x04 | 0x20 | 0x80) == "too hot, slowed by software, power brake"
+    assert reasons(0x04 | 0x20 | 0x80) == "slowed by software for heat, power brake"
     assert Meter(fake(0x08), None).read().throttled == "hardware slowdown"
+
+
+def test_reasons_of_several_samples_are_told_once_each() -> None:
+    told = [Reading(1e9, 1.0, 1.0, reasons(bits)) for bits in (0x20, 0x20 | 0x80)]
+    assert mean(told).throttled == "slowed by software for heat, power brake"
+
+
+def test_an_older_nvml_tells_reasons_by_their_older_name() -> None:
+    old = fake()
+    del old.nvmlDeviceGetCurrentClocksEventReasons
+    assert Meter(old, None).read().throttled == ""
+    old.__dict__["nvmlDeviceGetCurrentClocksThrottleReasons"] = lambda handle: 0x80
+    assert Meter(old, None).read().throttled == "power brake"
 
 
 def test_nobody_knows_is_no_throttling() -> None:

@@ -265,6 +265,48 @@ def test_points_have_the_inputs_of_their_laws(everything: dict[str, list[Point]]
             assert {*KERNEL_LAWS[one.operation].inputs} - {"alone"} <= {*one.inputs}, one.operation
 
 
+def test_a_course_of_clocks_is_measured_whole_or_not_at_all(h200: Machine) -> None:
+    """One slice of five is left: all are measured again, in their order; with none left, none is."""
+    planned = [*sustained.points(h200, topologies.gpu("h200-sxm"))]
+    slices, mixes = planned[: sustained.NUM_SLICES], planned[sustained.NUM_SLICES :]
+    assert sustained.with_whole_course([slices[3], mixes[1]], planned) == [*slices, mixes[1]]
+    assert sustained.with_whole_course(mixes[2:], planned) == mixes[2:]
+
+
+def test_an_operation_that_does_not_run_is_found_by_launches_too() -> None:
+    """Also where so many ones were added that one more changes nothing in fp32."""
+    numbers = torch.full((4,), 2.0**24)
+    assert launch_overhead._counted(numbers, lambda: numbers.add_(1.0)).check() == ""
+    assert "gave 0" in launch_overhead._counted(numbers, lambda: None).check()
+    assert "3 times" in launch_overhead._counted(numbers, lambda: numbers.add_(1.0), times=3).check()
+
+
+@pytest.mark.parametrize("operation", ["gemm fp16", "grouped product bf16", "sdpa decode bf16"])
+def test_what_has_no_law_is_measured_at_a_handful_of_sizes(operation: str, everything: dict[str, list[Point]]) -> None:
+    assert 2 <= sum(one.operation == operation for one in everything["gpu"]) <= 6
+
+
+def test_a_processor_is_not_told_which_kernel_attends() -> None:
+    assert attention._forward(1, 32, 2, 16, 1, HERE).found == {}
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch tells why each kernel refused
+def test_a_kernel_that_writes_all_scores_is_no_choice_of_a_gpu() -> None:
+    """Keys of another width than queries, which no fused kernel takes."""
+    q = torch.randn(1, 2, 8, 16)
+    with attention.fused(torch.device("cuda")), pytest.raises(RuntimeError):
+        torch.nn.functional.scaled_dot_product_attention(q, q, q[..., :8])
+    with attention.fused(torch.device("cpu")):
+        torch.nn.functional.scaled_dot_product_attention(q, q, q[..., :8])
+
+
+def test_fp8_holds_the_largest_number_and_its_scale_gives_it_back() -> None:
+    x = torch.tensor([[1.0, -3.5], [0.5, 7.0]], dtype=torch.bfloat16)
+    cast, scale = gemm.quantised(x)
+    assert float(cast.float().abs().max()) == gemm.LARGEST_FP8
+    assert torch.allclose(cast.float() * scale, x.float(), rtol=0.07)
+
+
 def test_operations_take_turns() -> None:
     def point(operation: str, size: float) -> Point:
         return Point(

@@ -7,7 +7,7 @@ from itertools import chain, count, cycle, repeat
 import pytest
 import torch
 
-from calibrate.bench import timing
+from calibrate.bench import on_gpu, timing
 from calibrate.bench.point import Ranks, Run
 from calibrate.bench.timing import LONGEST_ON_PROCESSOR, MOST, is_steady, repeated, settled, time_alone, timed
 from topologies.quantity import MILLISECOND
@@ -51,7 +51,7 @@ def test_few_samples_are_never_steady() -> None:
 
 def test_deciles_of_a_known_row() -> None:
     """Of 0, 1, ..., 10 the median is 5, the 10th percentile 1 and the 90th 9."""
-    assert timed([float(number) for number in range(11)]) == (5.0, 1.0, 9.0, 11)
+    assert timed([float(number) for number in range(11)]) == (5.0, 1.0, 9.0, 11, False)
 
 
 def test_a_sustained_run_counts_only_once_clocks_have_settled() -> None:
@@ -78,6 +78,19 @@ def test_alone_a_collective_is_its_own_group() -> None:
     assert found.repeats >= 5
 
 
+def test_on_processors_a_collective_lasts_from_the_last_to_come_until_the_last_is_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """This process comes at 10 and 20 s and so on and is done 1 s later; another comes 2 s and is done 3 s later than
+    it, whose times are the largest: 1 + 3 - 2 = 2 s, of two operations."""
+    moments = chain.from_iterable((ten, ten + 1.0) for ten in count(10.0, 10.0))
+    later = cycle([2.0, 3.0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(moments))
+    monkeypatch.setattr(timing, "agreed", lambda value, ranks, how: value + next(later))
+    sample = timing._sample_on_processors(Run(lambda: None, str, times=2), HERE)
+    assert [sample(), sample()] == [1.0, 1.0]
+
+
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A CUDA that notes what is captured and replayed."""
@@ -95,13 +108,13 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", graph)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: done.append("wait"))
-    monkeypatch.setattr(timing, "stream_of", lambda device: "its stream")
+    monkeypatch.setattr(on_gpu, "stream_of", lambda device: "its stream")
     return done
 
 
 def test_a_graph_holds_all_repetitions_and_is_replayed(cuda: list[str]) -> None:
     run = Run(lambda: cuda.append("go"), str)
-    replay = timing.captured(run, torch.device("cuda", 0), 3)
+    replay = on_gpu.captured(run, torch.device("cuda", 0), 3)
     assert replay is not None
     replay()
     assert cuda == ["wait", "capture thread_local on its stream", "go", "go", "go", "replay"]
@@ -111,7 +124,7 @@ def test_what_cannot_be_captured_is_launched_instead(cuda: list[str]) -> None:
     def go() -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    assert timing.captured(Run(go, str), torch.device("cuda", 0), 3) is None
+    assert on_gpu.captured(Run(go, str), torch.device("cuda", 0), 3) is None
     assert cuda[-1] == "wait"
 
 
@@ -120,7 +133,7 @@ def test_memory_that_runs_out_in_a_capture_is_told(cuda: list[str]) -> None:
         raise torch.OutOfMemoryError
 
     with pytest.raises(torch.OutOfMemoryError):
-        timing.captured(Run(go, str), torch.device("cuda", 0), 3)
+        on_gpu.captured(Run(go, str), torch.device("cuda", 0), 3)
 
 
 def test_a_point_is_no_longer_sampled_than_is_said() -> None:

@@ -11,10 +11,12 @@ import time
 import pytest
 import torch
 
+from calibrate.bench import joining
 from calibrate.bench.watch import telling
 from calibrate.bench.world import _slot
 from calibrate.launching import launch as launching
 from calibrate.launching.children import _environment
+from calibrate.launching.interface import interface_to
 from calibrate.launching.launch import is_told, launch, shares_gpu
 from calibrate.launching.place import first_host, rank_from_environment
 from calibrate.machines.machine import Backend
@@ -47,6 +49,14 @@ def test_a_slurm_step_meets_on_its_first_host_at_a_port_of_its_job() -> None:
     assert (place.address, place.port) == ("n007", 23456)
 
 
+def test_mpirun_in_a_slurm_job_meets_on_the_first_host_of_the_job() -> None:
+    """On the first host mpirun forks the ranks; on the others a step of srun does, whose list lacks the first."""
+    forked = {**OPEN_MPI, "SLURM_JOB_NODELIST": "n[007-008]", "SLURM_JOB_ID": "1"}
+    started = {**forked, "OMPI_COMM_WORLD_LOCAL_RANK": "0", "SLURM_STEP_NODELIST": "n008"}
+    places = [rank_from_environment(environment) for environment in (forked, started)]
+    assert [place and place.address for place in places] == ["n007", "n007"]
+
+
 def test_open_mpi_on_one_host_meets_there() -> None:
     place = rank_from_environment({**OPEN_MPI, "OMPI_COMM_WORLD_LOCAL_SIZE": "2"})
     assert place is not None
@@ -76,7 +86,7 @@ def test_the_innermost_launcher_counts() -> None:
     """torchrun, started by srun once on each node; mpirun, whose daemons srun started; srun --mpi=pmi2."""
     places = [
         rank_from_environment({**SRUN, **TORCHRUN}),
-        rank_from_environment({**SRUN, **OPEN_MPI}),
+        rank_from_environment({**SRUN, **OPEN_MPI, "SLURM_JOB_NODELIST": "n[006-008]"}),
         rank_from_environment({**SRUN, "PMI_RANK": "9", "PMI_SIZE": "16"}),
     ]
     assert [place and place.launcher for place in places] == ["torchrun", "mpirun", "srun"]
@@ -207,6 +217,26 @@ def test_under_torchrun_rank_0_prints_what_is_told() -> None:
     assert code == 0, err
     said = ("hello", "HELLO", "result None", "result [0, 1]")  # two processes print: in any order, even within a line
     assert [out.count(words) for words in said] == [1, 1, 1, 1]
+
+
+@pytest.mark.slow
+def test_under_torchrun_rank_0_prepares_what_all_are_asked() -> None:
+    out, err, code = _torchrun("repeat", "hello")
+    assert code == 0, err
+    assert "result ['hello of rank 0', 'hello of rank 0']" in out
+
+
+@pytest.mark.parametrize(("address", "name"), [("127.0.0.1", "lo"), ("nowhere.invalid", "")])
+def test_the_interface_that_leads_to_an_address(address: str, name: str) -> None:
+    assert interface_to(address) == name
+
+
+def test_gloo_takes_the_interface_that_leads_to_rank_0_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "interface_to", lambda address: {"n1": "ib0"}.get(address, ""))
+    for address, told, taken in (("n1", "", "ib0"), ("n1", "eth1", "eth1"), ("n2", "", "")):
+        monkeypatch.setattr(joining.os, "environ", {"GLOO_SOCKET_IFNAME": told} if told else {})
+        joining._lead_gloo_to(address)
+        assert os.environ.get("GLOO_SOCKET_IFNAME", "") == taken
 
 
 @pytest.mark.slow

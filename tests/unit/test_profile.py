@@ -1,5 +1,6 @@
 """Profiles are written whole, read again as they were, and leave alone what was not measured again."""
 
+import os
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -45,6 +46,17 @@ def test_operations_that_were_not_fitted_again_stay(tmp_path: Path) -> None:
     merge_fits(path, "h100-80gb-sxm", {"gemm bf16": FIT, "gemm fp8": FIT}, command="calibrate fit", day=DAY)
     merge_fits(path, "h100-80gb-sxm", {"gemm fp8": other}, command="calibrate fit", day=DAY)
     assert profile(path)["h100-80gb-sxm"] == {"gemm bf16": FIT, "gemm fp8": other}
+
+
+def test_a_profile_is_on_the_disk_before_it_takes_the_place_of_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its contents first, then its name, which the folder holds: else a loss of power could leave an empty file."""
+    path, kept = tmp_path / "p.yaml", []
+    monkeypatch.setattr(os, "fsync", lambda file: kept.append((os.fstat(file).st_size, path.exists())))
+    write_fits(path, "p", {"a": FIT}, command="c", day=DAY)
+    assert kept[0] == (path.stat().st_size, False)
+    assert [is_there for _, is_there in kept] == [False, True]
 
 
 def test_the_same_fits_are_the_same_bytes(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 import topologies
 from calibrate import cli, journal, sanity
+from calibrate.machines import at_hand
 from calibrate.machines.machine import Machine, gpu_of
 from calibrate.machines.own_gpu import gpu_sheet
 from calibrate.measurement import LeftOut, Measurement
@@ -95,6 +96,7 @@ def ranks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ranks:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     made = Ranks()
     monkeypatch.setattr(run, "launch", made.launch)
+    monkeypatch.setattr(at_hand, "problems_at_hand", lambda backend: [])
     monkeypatch.setitem(sys.modules, "calibrate.bench.measuring", ranks_without_torch())
     return made
 
@@ -150,6 +152,14 @@ def test_a_run_takes_one_five_or_thirty_minutes(
     calibrate(*option)
     assert ranks.asked is not None
     assert ranks.asked.seconds == seconds
+
+
+def test_what_would_spoil_it_is_told_before_it_begins(
+    calibrate: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(at_hand, "problems_at_hand", lambda backend: [f"GPU 0 is busy, for {backend}"])
+    assert calibrate("--dry-run").err.startswith("GPU 0 is busy, for nccl\n")
+    assert "busy" not in calibrate("--dry-run", "--quiet").err
 
 
 def test_points_that_are_left_are_told_by_code_5(

@@ -38,7 +38,7 @@ def tell_slowly(
 ) -> bool:
     """In place of ranks: what is not measured yet, point by point, each printed once it was taken."""
     del work, backend, num_ranks
-    known = journal.measured_keys(prepare(asked).measured)
+    known = {one.key for one in prepare(asked).measured}
     left = [one for one in points() if one.key not in known]
     take(MACHINE)
     take(plan(len(left)))
@@ -114,7 +114,7 @@ def test_real_ranks_end_with_the_run_that_is_killed_and_resume_finishes(tmp_path
     resumed = subprocess.run([*command, "--resume"], env=ENVIRONMENT, capture_output=True, text=True, timeout=90)
     assert resumed.returncode == 0, resumed.stderr
     found = journal.read(folder / journal.NAME)[1]
-    assert len(journal.measured_keys(found)) == len(found)
+    assert len({one.key for one in found}) == len(found)
     assert len(found) > before
 
 

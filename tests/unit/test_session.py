@@ -1,12 +1,14 @@
 """All ranks walk the same points: what fails on one is left out by all, and what hangs or dies ends with words."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
+from calibrate.bench import session
 from calibrate.bench.monitor import Reading
-from calibrate.bench.point import Ranks
+from calibrate.bench.point import Ranks, Run
 from calibrate.bench.session import SHARED, Fared, result
 from calibrate.bench.timing import Timed
 from calibrate.launching.launch import launch
@@ -40,6 +42,13 @@ def test_processes_of_one_machine_differ_by_chance_and_take_the_median() -> None
     assert made.seconds == 3.5
 
 
+def test_a_collective_has_no_slowest_gpu() -> None:
+    """Its members end together: the mean of their medians is told by each."""
+    made = _taken([_fared(3.0), _fared(3.0), _fared(3.0), _fared(3.0)], "sum")
+    assert made.seconds == 3.0
+    assert math.isnan(made.slowest)
+
+
 def test_what_held_back_another_gpu_than_the_median_one_spoils_a_collective_and_no_kernel() -> None:
     fared = [_fared(3.0), _fared(9.0, reading=Reading(throttled="power brake")), _fared(2.0), _fared(4.0)]
     assert _taken(fared).throttled == ""
@@ -66,17 +75,54 @@ def test_a_point_that_one_rank_could_not_run_is_left_out() -> None:
     assert left == LeftOut(operation="sum", inputs={"n": 1.0}, reason="rank 1: out of memory")
 
 
+def _run_alone(monkeypatch: pytest.MonkeyPatch, error: Exception, *, is_lost: bool) -> Fared:
+    """A kernel that fails so, on a GPU that fails from then on, or does not."""
+
+    def synchronize(device: torch.device) -> None:
+        if is_lost:
+            raise RuntimeError("CUDA error: unspecified launch failure")
+
+    def fail(run: Run, ranks: Ranks) -> Timed:
+        raise error
+
+    monkeypatch.setattr(session, "time_alone", fail)
+    monkeypatch.setattr(session, "meter_of", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    return session._alone(launched.POINTS["product"], Run(print, str), FOUR)
+
+
+def test_a_kernel_that_fails_on_a_gpu_that_works_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    fared = _run_alone(monkeypatch, RuntimeError("no kernel for this size"), is_lost=False)
+    assert fared.reason == "RuntimeError: no kernel for this size"
+
+
+def test_a_gpu_on_which_nothing_works_any_more_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Fault, match=r"rank 0 on .*: product \(n 1\): an illegal memory access"):
+        _run_alone(monkeypatch, RuntimeError("an illegal memory access"), is_lost=True)
+
+
+def test_memory_that_does_not_suffice_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _run_alone(monkeypatch, torch.OutOfMemoryError("20 GiB"), is_lost=True).reason == "out of memory"
+
+
+def test_what_the_processor_launches_slower_than_it_runs_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "time_alone", lambda run, ranks: Timed(1.0, 1.0, 1.0, 3, eager=True))
+    processor = replace(FOUR, device=torch.device("cpu"))
+    assert session._alone(launched.POINTS["product"], Run(print, str), processor) == Fared(reason=session.EAGER)
+
+
 @pytest.mark.slow
 def test_what_does_not_fit_on_one_rank_is_left_out_by_all_and_the_walk_goes_on() -> None:
     told: list[launched.Told] = []
-    names = ("product", "too large", "unknown", "wrong", "sum")
+    names = ("product", "too large", "unknown", "wrong", "tried", "sum")
     assert launch(launched.walk, names, backend="gloo", take=told.append, num_ranks=2)
     assert [one.operation for one in told] == list(names)
     assert [one.reason for one in told if isinstance(one, LeftOut)] == [
         "rank 1: out of memory",
         "rank 1: NotImplementedError: no such dtype",
     ]
-    assert [one.wrong for one in told if isinstance(one, Measurement)] == ["", "rank 1: off by 3 %", ""]
+    assert [one.wrong for one in told if isinstance(one, Measurement)] == ["", "rank 1: off by 3 %", "", ""]
+    assert told[4].inputs == {"n": 1.0, "alone": 2.0}
 
 
 @pytest.mark.slow

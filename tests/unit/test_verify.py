@@ -71,6 +71,20 @@ def test_an_error_is_relative_to_the_largest_number_of_its_tensor() -> None:
     assert relative_error(found, wanted) == pytest.approx(0.1)
 
 
+def test_a_small_row_that_is_wrong_is_as_wrong_as_a_large_one() -> None:
+    """A row of 0.1 beside one of 100, off by half of itself: 0.0005 of the largest number."""
+    wanted = torch.stack([torch.full((4,), 100.0), torch.full((4,), 0.1)])
+    found = wanted * torch.tensor([[1.0], [1.5]])
+    assert relative_error({"output": found}, {"output": wanted}) == pytest.approx(0.5)
+
+
+def test_a_row_that_cancels_out_is_measured_by_the_longest() -> None:
+    """Rounding of 1e-6 where the row should be zero, beside rows of length 2: 2e-6 / 2e-3."""
+    wanted = torch.stack([ONES, ONES * 0])
+    found = wanted + torch.stack([ONES * 0, ONES * 1e-6])
+    assert relative_error({"output": found}, {"output": wanted}) == pytest.approx(1e-3)
+
+
 @pytest.mark.parametrize(
     "found", [{}, {"other": ONES}, {"output": ONES[:2]}, {"output": ONES * float("nan")}, {"output": ONES / 0}]
 )
@@ -123,6 +137,22 @@ def test_a_process_that_is_not_told_the_results_prints_nothing(
 ) -> None:
     monkeypatch.setattr(verification, "verify", lambda *_: None)
     assert calibrate("verify", "--backend", "gloo", "--profile", profile) == Answer(0, "", "")
+
+
+def test_only_rank_0_needs_the_profile(profile: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Under a launcher: what rank 0 makes of it reaches the others by their meeting."""
+    for name, value in {
+        "RANK": "1",
+        "WORLD_SIZE": "2",
+        "LOCAL_RANK": "1",
+        "MASTER_ADDR": "n1",
+        "MASTER_PORT": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    asked: list[object] = []
+    monkeypatch.setattr(verification, "launch", lambda work, sizes, **_: asked.append(list(sizes)))
+    assert verification.verify(tmp_path / "is not here.yaml", "gloo", None, ["pipeline 1f1b"], print) is None
+    assert asked == [["pipeline 1f1b"]]
 
 
 def test_gpus_of_several_nodes_are_whole_nodes() -> None:
