@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -44,7 +45,12 @@ def process(*arguments: str, **options: object) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "sim.cli", *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.Popen(command, env=environment, text=True, **streams)  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen(command, env=environment, text=True, preexec_fn=heed_interrupts, **streams)  # type: ignore[call-overload,no-any-return]
+
+
+def heed_interrupts() -> None:
+    """For a process that a test interrupts: a shell lets what it starts in the background ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def assert_refused(answer: Answer, message: str) -> None:

@@ -21,7 +21,7 @@ from calibrate.launching.launch import is_told, launch, shares_gpu
 from calibrate.launching.place import first_host, rank_from_environment
 from calibrate.machines.machine import Backend
 from tests import launched
-from tests.command import ROOT
+from tests.command import ROOT, heed_interrupts
 from topologies.document import Fault, InputError, Missing
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "16", "LOCAL_RANK": "3", "MASTER_ADDR": "n1", "MASTER_PORT": "29500"}
@@ -264,6 +264,7 @@ def _started(*arguments: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
 
 
