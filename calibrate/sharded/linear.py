@@ -26,7 +26,7 @@ from calibrate.verification.sizes import Sizes
 
 def column_parallel(x: Tensor, weight: Tensor, shard: Shard, name: str) -> Tensor:
     """x whole on all ranks, of the weight 1/n of its rows, so of the output 1/n of its columns."""
-    y: Tensor = _ColumnParallel.apply(x, weight, shard, name)  # type: ignore[no-untyped-call]
+    y: Tensor = _Product.apply(x, weight, shard, name, True)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -37,7 +37,7 @@ def row_parallel(x: Tensor, weight: Tensor, shard: Shard, name: str) -> Tensor:
 
 def product(x: Tensor, weight: Tensor, shard: Shard, name: str) -> Tensor:
     """x W^T on one rank, (tokens, width_in) by (width_out, width_in), its three products noted."""
-    y: Tensor = _Product.apply(x, weight, shard, name)  # type: ignore[no-untyped-call]
+    y: Tensor = _Product.apply(x, weight, shard, name, False)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -59,33 +59,22 @@ def weight_gradient(gradient: Tensor, x: Tensor, shard: Shard, name: str) -> Ten
         return gradient.T @ x
 
 
-class _ColumnParallel(Function):
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, shard: Shard, name: str) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.call = shard, name  # type: ignore[attr-defined]
-        return forward(x, weight, shard, name)
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        (x, weight), (shard, name) = ctx.saved_tensors, ctx.call  # type: ignore[attr-defined]
-        of_input = input_gradient(gradient, weight, shard, name)
-        of_input = all_reduce(of_input, shard, f"{name} input gradient sum")
-        return of_input, weight_gradient(gradient, x, shard, name), None, None
-
-
 class _Product(Function):
+    """`sums`: the ranks' gradients of the input are summed, before the weight's is made."""
+
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, shard: Shard, name: str) -> Tensor:
+    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, shard: Shard, name: str, sums: bool) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.call = shard, name  # type: ignore[attr-defined]
+        ctx.call = shard, name, sums  # type: ignore[attr-defined]
         return forward(x, weight, shard, name)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        (x, weight), (shard, name) = ctx.saved_tensors, ctx.call  # type: ignore[attr-defined]
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        (x, weight), (shard, name, sums) = ctx.saved_tensors, ctx.call  # type: ignore[attr-defined]
         of_input = input_gradient(gradient, weight, shard, name)
-        return of_input, weight_gradient(gradient, x, shard, name), None, None
+        if sums:
+            of_input = all_reduce(of_input, shard, f"{name} input gradient sum")
+        return of_input, weight_gradient(gradient, x, shard, name), None, None, None
 
 
 def _column_tensors(sizes: Sizes, num_ranks: int) -> dict[str, Whole]:

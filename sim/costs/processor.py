@@ -6,7 +6,7 @@ Shares are of the peaks of the processor's own sheet, which a first quick measur
 """
 
 from functools import lru_cache, partial
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import numpy as np
 
@@ -29,19 +29,7 @@ Kind = Literal[
     "quantise",
     "dequantise",
 ]
-KINDS: Final[tuple[Kind, ...]] = (
-    "stream",
-    "norm",
-    "gated activation",
-    "rotary",
-    "lookup",
-    "norm backward",
-    "gated activation backward",
-    "loss",
-    "loss backward",
-    "quantise",
-    "dequantise",
-)
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 """The column `kind` of the points holds the place in this list, of which the first are as on a GPU."""
 
 PRECISION: Final = "fp32"

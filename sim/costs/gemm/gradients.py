@@ -4,7 +4,7 @@ What a layout leaves of the rate rests on the forward product: both are fitted, 
 """
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from sim.costs.gemm.laws import values_of
 from sim.costs.law import Array, Law, Parameter, Points, Values, fit_of
 from topologies.hardware import Gpu
 
-Layout = Literal["forward", "input_gradient", "weight_gradient"]
+Layout = processor.Layout
 
 LAYOUTS: Final[tuple[Layout, ...]] = ("forward", "input_gradient", "weight_gradient")
 """The column `layout` of the points holds the place in this list."""
