@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import threading
+import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from torch._C._distributed_c10d import FileStore
 
 from calibrate.bench.watch import telling
 from calibrate.bench.world import entered
-from calibrate.launching.children import Message, Seat
+from calibrate.launching.children import Complaint, Message, Seat
 
 if TYPE_CHECKING:
     from calibrate.launching.launch import Job
@@ -31,9 +32,10 @@ def main(descriptor: int) -> int:
     try:
         connection.send(Message("done", _result(job, seat, connection)))
     except BaseException as error:
+        at = time.monotonic()
         if "SHARDSIM_DEBUG" in os.environ:
             sys.excepthook(type(error), error, error.__traceback__)
-        connection.send(Message("failed", telling(error, seat.rank)))
+        connection.send(Message("failed", Complaint(at, telling(error, seat.rank))))
         return FAILED
     return 0
 

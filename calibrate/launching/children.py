@@ -34,10 +34,17 @@ _SHOWN: Final = 200
 
 
 class Message(NamedTuple):
-    """What a rank says: something it tells, its result at the end, or the exception that ended it."""
+    """What a rank says: something it tells, its result at the end, or its complaint."""
 
     kind: Literal["told", "done", "failed"]
     content: object
+
+
+class Complaint(NamedTuple):
+    """The exception that ended a rank, and when, by the clock that all processes of a host share."""
+
+    at: float
+    error: BaseException
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,31 +117,31 @@ def _environment(rank: int, *, shares_gpu: bool) -> dict[str, str]:
 
 
 def _follow(children: Sequence[_Child], take: Callable[[Told], None]) -> object:
-    """Hand on what rank 0 tells, until all are done."""
+    """Hand on what rank 0 tells, until all are done, or one has failed and the others have had time to complain."""
     running = {child.connection: child for child in children}
     results: dict[int, object] = {}
-    while running:
-        for connection in wait(list(running)):
+    silent: list[_Child] = []
+    complaints: list[Complaint] = []
+    deadline: float | None = None
+    while running and (deadline is None or time.monotonic() < deadline):
+        for connection in wait(list(running), None if deadline is None else max(deadline - time.monotonic(), 0.0)):
             child = running[connection]  # type: ignore[index]
             message = _received(child)
-            if message is None or message.kind == "failed":
-                cause = _cause(children, child, message)
-                _take_rest(children[0], take)
-                raise cause
-            if message.kind == "told":
+            if message is not None and message.kind == "told":
                 take(cast("Told", message.content))
-            else:
+                continue
+            del running[child.connection]
+            if message is None:
+                silent.append(child)
+            elif message.kind == "done":
                 results[child.rank] = message.content
-                del running[child.connection]
+            else:
+                complaints.append(cast("Complaint", message.content))
+            if deadline is None and (silent or complaints):
+                deadline = time.monotonic() + GRACE
+    if silent or complaints:
+        raise _cause(silent, complaints)
     return results[0]
-
-
-def _take_rest(first: _Child, take: Callable[[Told], None]) -> None:
-    """What rank 0 told before another ended."""
-    with contextlib.suppress(OSError):
-        while first.connection.poll() and (message := _received(first)) is not None:
-            if message.kind == "told":
-                take(cast("Told", message.content))
 
 
 def _received(child: _Child) -> Message | None:
@@ -145,17 +152,17 @@ def _received(child: _Child) -> Message | None:
         return None
 
 
-def _cause(children: Sequence[_Child], first: _Child, message: Message | None) -> BaseException:
-    """Why it all ends: a rank that was killed, of which others only feel the loss, else the first that complained."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        first.process.wait(GRACE)
-    time.sleep(GRACE)
-    dead = next((child for child in children if (child.process.poll() or 0) < 0), None)
-    if dead is not None:
-        return Fault(f"{_name(dead)} was killed by {_signal(dead)}{_last_words(dead)}")
-    if message is not None and isinstance(message.content, BaseException):
-        return message.content
-    return Fault(f"{_name(first)} ended early{_last_words(first)}")
+def _cause(silent: Sequence[_Child], complaints: Sequence[Complaint]) -> BaseException:
+    """Why it all ends: a rank that died without a word, of which others only feel the loss, else the first complaint."""
+    for child in silent:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.process.wait(GRACE)
+    killed = next((child for child in silent if (child.process.poll() or 0) < 0), None)
+    if killed is not None:
+        return Fault(f"{_name(killed)} was killed by {_signal(killed)}{_last_words(killed)}")
+    if silent:
+        return Fault(f"{_name(silent[0])} ended early{_last_words(silent[0])}")
+    return min(complaints, key=lambda complaint: complaint.at).error
 
 
 def _name(child: _Child) -> str:
