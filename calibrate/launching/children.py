@@ -153,7 +153,7 @@ def _received(child: _Child) -> Message | None:
 
 
 def _cause(silent: Sequence[_Child], complaints: Sequence[Complaint]) -> BaseException:
-    """Why it all ends: a rank that died without a word, of which others only feel the loss, else the first complaint."""
+    """Why it all ends: a rank that died without a word, others only feeling the loss; else the first complaint."""
     for child in silent:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.process.wait(GRACE)
