@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing import get_context
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -15,6 +17,7 @@ from calibrate import cli, journal
 from calibrate.measurement import Measurement
 from calibrate.running import run
 from calibrate.running.asked import Asked, Told
+from sim.commands.console import INTERNAL
 from sim.costs.laws import KERNEL_LAWS
 from tests.command import ROOT
 from tests.samples import TOY
@@ -50,12 +53,20 @@ def tell_slowly(
     return True
 
 
-def main() -> int:
-    """`calibrate run` with such ranks."""
+def run_slowly(folder: Path, to_parent: int) -> NoReturn:
+    """`calibrate run` with such ranks, in a copy of the test's process: eleven fresh ones would take a minute."""
+    os.dup2(to_parent, sys.stderr.fileno())
+    sys.stderr = os.fdopen(to_parent, "w")
     KERNEL_LAWS[TOY.operation] = TOY  # type: ignore[index]
     run.launch = tell_slowly  # type: ignore[assignment]
     sys.modules["calibrate.bench.measuring"] = ranks_without_torch()
-    return cli.main()
+    sys.argv = ["calibrate", "run", "--resume", "--quiet", "--out", str(folder)]
+    code = INTERNAL
+    try:
+        code = cli.main()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def sizes(measured: Sequence[Measurement]) -> list[list[str]]:
@@ -67,27 +78,29 @@ def sizes(measured: Sequence[Measurement]) -> list[list[str]]:
 def test_killed_at_ten_random_moments_nothing_that_was_told_is_lost(tmp_path: Path) -> None:
     """Moments from before the first point to the writing of the profile; each run goes on where the last one ended."""
     folder, moment = tmp_path / "p", random.Random(6)
-    script = "import sys; from tests.unit.test_run_killed import main; sys.exit(main())"
-    command = [sys.executable, "-c", script, "run", "--resume", "--out", str(folder)]
     told: list[list[str]] = []
     for kill in range(KILLS + 1):
-        started = subprocess.Popen(command, env=ENVIRONMENT, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert started.stderr is not None
-        if kill < KILLS:
-            first = started.stderr.readline()
-            time.sleep(moment.uniform(0, PAUSE * len(points()) / KILLS * (1 if kill < KILLS - 2 else 20)))
-            started.kill()
-        else:
-            first = ""
-        lines = (first + started.stderr.read()).splitlines()
-        started.wait()
+        reading, writing = os.pipe()
+        started = get_context("fork").Process(target=run_slowly, args=(folder, writing))
+        started.start()
+        os.close(writing)
+        with os.fdopen(reading) as said:
+            if kill < KILLS:
+                first = said.readline()
+                time.sleep(moment.uniform(0, PAUSE * len(points()) / KILLS * (1 if kill < KILLS - 2 else 20)))
+                started.kill()
+            else:
+                first = ""
+            lines = (first + said.read()).splitlines()
+        started.join()
         told += [line.split()[1:] for line in lines if line.startswith("told ")]
         measured = journal.read(folder / journal.NAME)[1]
         assert all(one in sizes(measured) for one in told)
         assert len(sizes(measured)) == len({tuple(one) for one in sizes(measured)})
         if (folder / run.PROFILE).exists():
             assert profile(folder / run.PROFILE)[PART][TOY.operation].num_points == len(points())
-    assert started.returncode == 0
+    assert started.exitcode == 0, lines
+    assert len(told) > KILLS
     assert len(measured) == len(points())
     assert set(os.listdir(folder)) <= {"profile.yaml", "profile.yaml.part", "samples.jsonl"}
 
@@ -97,7 +110,7 @@ def test_killed_at_ten_random_moments_nothing_that_was_told_is_lost(tmp_path: Pa
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells which processes a run started")
 @pytest.mark.parametrize("whole_group", [False, True])
 def test_real_ranks_end_with_the_run_that_is_killed_and_resume_finishes(tmp_path: Path, whole_group: bool) -> None:
-    """The run alone, or it and all that it started and that is in its group: afterwards another can go on."""
+    """The run alone, after which another goes on; or it and all that it started and that is in its group."""
     folder = tmp_path / "p"
     command = [sys.executable, "-m", "calibrate.cli", "run", *NAMED, "--out", str(folder)]
     killed = subprocess.Popen(
@@ -111,6 +124,11 @@ def test_real_ranks_end_with_the_run_that_is_killed_and_resume_finishes(tmp_path
     _wait_for_the_end(ranks)
     assert not (folder / run.PROFILE).exists()
     assert len(journal.read(folder / journal.NAME)[1]) >= before
+    if not whole_group:
+        _finish(command, folder, before)
+
+
+def _finish(command: Sequence[str], folder: Path, before: int) -> None:
     resumed = subprocess.run([*command, "--resume"], env=ENVIRONMENT, capture_output=True, text=True, timeout=90)
     assert resumed.returncode == 0, resumed.stderr
     found = journal.read(folder / journal.NAME)[1]
