@@ -78,11 +78,12 @@ class _Degrees:
 
 def options(
     partial: PartialPlan, model: Transformer, cluster: Cluster, num_gpus: int, seq_len: int, default_zero: Zero = 1
-) -> tuple[Plan, ...]:
+) -> Iterator[Plan]:
     """The plans that the partial one allows, in the order to try them: the first that fits in memory is the default.
 
     The least recomputation comes first, and for each the smallest model-parallel size. `default_zero` is what the
-    software does where there are replicas and nobody says otherwise. Every plan has passed `check`.
+    software does where there are replicas and nobody says otherwise. Every plan has passed `check`, which makes its
+    schedule; so each is made when it is asked for.
     Raises InputError where there is none: that of the plan tried first.
     """
     _check_gpus(cluster, num_gpus)
@@ -94,17 +95,23 @@ def options(
         if has_degree(partial)
         else list(_grown(partial, model, cluster, num_gpus, seq_len))
     )
-    possible, errors = [], []
-    for recompute, degrees in itertools.product(recomputes, chosen):
-        try:
-            plan = _fill(partial, degrees, recompute, model, seq_len, default_zero)
-            check(plan, model, cluster, seq_len)
-            possible.append(plan)
-        except InputError as error:
-            errors.append(error)
-    if not possible:
+    errors: list[InputError] = []
+
+    def possible() -> Iterator[Plan]:
+        for recompute, degrees in itertools.product(recomputes, chosen):
+            try:
+                plan = _fill(partial, degrees, recompute, model, seq_len, default_zero)
+                check(plan, model, cluster, seq_len)
+            except InputError as error:
+                errors.append(error)
+            else:
+                yield plan
+
+    plans = possible()
+    first = next(plans, None)
+    if first is None:
         raise errors[0]
-    return tuple(possible)
+    return itertools.chain((first,), plans)
 
 
 def without_defaults(partial: PartialPlan) -> PartialPlan:

@@ -81,16 +81,23 @@ class _Play:
             walker.wake = partial(self._go_on, walker)
             walker.arrive = partial(self._arrive, walker)
             walker.finish = partial(self._finish, walker)
-        with _without_garbage_collection():
+        with without_garbage_collection():
             for walker in self._walkers:
                 self._go_on(walker)
             self._env.run()
         if self._unfinished:
             raise Deadlock(self._who_waits(), self._done_so_far())
         self._draw_waiting_for_the_end()
-        rows = [walker.rows for walker in self._walkers]
-        repeats = [walker.repeats for walker in self._walkers]
-        return timeline_of(self._program, self._labels.all(), rows, repeats, self._ended + self._offset)
+        for walker in self._walkers:
+            del walker.wake, walker.arrive, walker.finish  # they lead back here: all rows would stay for the collector
+        return timeline_of(
+            self._program,
+            self._labels.all(),
+            [walker.actions for walker in self._walkers],
+            [walker.rows for walker in self._walkers],
+            [walker.repeats for walker in self._walkers],
+            self._ended + self._offset,
+        )
 
     def _go_on(self, walker: Walker, _: object = None) -> None:
         """Let the walker go on, and all that it sets going, until everybody sleeps again; no time passes."""
@@ -274,8 +281,8 @@ class _Play:
 
 
 @contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """A run makes no cycles that outlive an event, but so many rows that looking for cycles is a fifth of its time."""
+def without_garbage_collection() -> Iterator[None]:
+    """A step makes few cycles, but so many actions and rows that looking for cycles is a third of its time."""
     was_on = gc.isenabled()
     gc.disable()
     try:

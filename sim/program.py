@@ -5,6 +5,7 @@ Steps of a stream that do the same for another microbatch share one block; the a
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from sim.instructions import Activity, Block, Collective, Transfer
 from sim.schedules import Action
@@ -48,5 +49,6 @@ class Program:
 def different_blocks(streams: Iterable[Stream]) -> Iterator[tuple[int, Block]]:
     """Every different block of every stream, once, with its rank."""
     for stream in streams:
-        blocks = {id(block): block for _, block in stream.steps}
+        every = list(map(itemgetter(1), stream.steps))
+        blocks = dict(zip(map(id, every), every, strict=True))
         yield from ((stream.rank, block) for block in blocks.values())

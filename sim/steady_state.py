@@ -16,6 +16,12 @@ from sim.walker import Walker
 
 PROBES = 16
 MAX_CANDIDATES = 128
+FAR_LONGER = 2
+LONG_ENOUGH = 3
+"""Of a run of one part in so many of its list no longer one is looked for."""
+PARTS = 8
+LONG = 4 * PARTS
+"""Markers in a period, if it has so many steps or more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +42,21 @@ class _Run:
     length: int
     shift: int
 
+    @property
+    def num_steps(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def stride(self) -> int:
+        """Steps from marker to marker: a period, or a part of a long one (a group of microbatches through all chunks).
+        A step has few of those, and as soon as two equal ones are over, wherever they begin, this should be known."""
+        return self.length // PARTS if self.length % PARTS == 0 and self.length >= LONG else self.length
+
+    @property
+    def first_patience(self) -> int:
+        """Periods for which the first state is kept; see `SteadyState.at_marker`."""
+        return 2 if self.stride == self.length else 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Snapshot:
@@ -49,6 +70,15 @@ class _Snapshot:
     flags: frozenset[int]
 
 
+@dataclass(slots=True)
+class _Kept:
+    """What the run is compared with at one place of its period, for `patience` markers."""
+
+    snapshot: _Snapshot
+    patience: int
+    age: int = 0
+
+
 class SteadyState:
     """Watches one run for periods that repeat."""
 
@@ -57,30 +87,32 @@ class SteadyState:
         self._lists: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         self._reference = max(reversed(walkers), key=lambda walker: len(walker.blocks), default=None)
         self._runs = [] if self._reference is None else _find_runs(*self._list(self._reference))
-        self._saved: _Snapshot | None = None
-        self._since_saved = 0
-        self._patience = 1
+        self._kept: dict[int, _Kept] = {}
         self._last_marker = 0.0
         self._set_marker(1)
 
     def at_marker(self, now: float, flags: Iterable[int], wires: list[tuple[float, float, float]]) -> Leap | None:
         """Compare the run with itself some markers ago; move all streams on where it repeats.
 
-        What it is compared with is kept for 1, 2, 4, ... markers, so that a period of any number of markers is found
-        [Brent 1980]. Two states can be the same only if the reference took as long to come to each.
+        What it is compared with is kept for 1, 2, 4, ... markers at this place of the period, so that a period of any
+        number of markers is found [Brent 1980]. Two states can be the same only if the reference took as long to come
+        to each.
         """
         assert self._reference is not None
         run = self._run_at(self._reference.position)
+        assert run is not None
+        place = (self._reference.position - run.start) % run.length
         lap, self._last_marker = now - self._last_marker, now
-        leap = None
-        if self._saved is not None and run is not None and abs(lap - self._saved.lap) <= _tolerance(lap, now):
-            leap = self._leap(self._saved, self._take(now, lap, flags, wires), run)
-        self._since_saved += 1
+        kept, leap = self._kept.get(place), None
+        if kept is not None and abs(lap - kept.snapshot.lap) <= _tolerance(lap, now):
+            leap = self._leap(kept.snapshot, self._take(now, lap, flags, wires), run)
         if leap is not None:
-            self._saved, self._since_saved, self._patience = None, 0, 1
-        elif self._saved is None or self._since_saved == self._patience:
-            self._saved = self._take(now, lap, flags, wires)
-            self._since_saved, self._patience = 0, 2 * self._patience
+            self._kept = {}
+        elif kept is None or kept.age + 1 == kept.patience:
+            patience = 2 * kept.patience if kept else run.first_patience
+            self._kept[place] = _Kept(self._take(now, lap, flags, wires), patience)
+        else:
+            kept.age += 1
         self._set_marker(self._reference.position + 1)
         return leap
 
@@ -89,8 +121,8 @@ class SteadyState:
         if self._reference is None:
             return
         for run in self._runs:
-            periods = max(0, -(-(from_position - run.start) // run.length))
-            marker = run.start + periods * run.length
+            strides = max(0, -(-(from_position - run.start) // run.stride))
+            marker = run.start + strides * run.stride
             if marker < run.stop:
                 self._reference.marker = marker
                 return
@@ -211,15 +243,27 @@ def _find_runs(blocks: NDArray[np.int64], keys: NDArray[np.int64]) -> list[_Run]
 
 
 def _run_around(probe: int, blocks: NDArray[np.int64], keys: NDArray[np.int64]) -> _Run | None:
+    """The run with the shortest period, but for one that is far longer: of an interleaved schedule the one of whole
+    groups of microbatches, not of one chunk of a group, which each rank leaves at another time."""
+    longest: _Run | None = None
     for candidate in np.flatnonzero(blocks[probe + 1 :] == blocks[probe])[:MAX_CANDIDATES]:
-        length = int(candidate) + 1
-        shift = int(keys[probe + length] - keys[probe])
-        if shift <= 0:
-            continue
-        same = (blocks[length:] == blocks[:-length]) & (keys[length:] == keys[:-length] + shift)
-        breaks = np.flatnonzero(~same)
-        after = int(breaks[breaks > probe][0]) if (breaks > probe).any() else len(same)
-        start = int(breaks[breaks < probe][-1]) + 1 if (breaks < probe).any() else 0
-        if after - probe >= 3 * length:
-            return _Run(start=start, stop=after + length, length=length, shift=shift)
-    return None
+        run = _run_of(int(candidate) + 1, probe, blocks, keys)
+        if run is not None and (longest is None or run.num_steps >= FAR_LONGER * longest.num_steps):
+            longest = run
+        if longest is not None and LONG_ENOUGH * longest.num_steps >= len(blocks):
+            break
+    return longest
+
+
+def _run_of(length: int, probe: int, blocks: NDArray[np.int64], keys: NDArray[np.int64]) -> _Run | None:
+    """The run of a period around the probe, if it repeats from there three times."""
+    shift, last = int(keys[probe + length] - keys[probe]), probe + 3 * length
+    if shift <= 0 or last >= len(keys) or keys[last] != keys[probe] + 3 * shift:
+        return None
+    same = (blocks[length:] == blocks[:-length]) & (keys[length:] == keys[:-length] + shift)
+    breaks = np.flatnonzero(~same)
+    after = int(breaks[breaks > probe][0]) if (breaks > probe).any() else len(same)
+    start = int(breaks[breaks < probe][-1]) + 1 if (breaks < probe).any() else 0
+    if after - probe < 3 * length:
+        return None
+    return _Run(start=start, stop=after + length, length=length, shift=shift)

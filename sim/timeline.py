@@ -4,7 +4,7 @@ A track is one stream of one rank (which may stand for many equal ones). The com
 runs a kernel, or it is stalled, and the engine has noted on what: bytes on a wire (exposed) or nothing yet (bubble).
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -21,7 +21,8 @@ from topologies.hardware import Origin
 
 KINDS: tuple[Kind, ...] = ("F", "B", "I", "W")
 NO_ACTION = -1
-_KIND_NUMBERS: Mapping[str, int] = {"": NO_ACTION} | {kind: number for number, kind in enumerate(KINDS)}
+_KIND_NUMBERS = np.full(128, NO_ACTION, dtype=np.int32)
+_KIND_NUMBERS[[ord(kind) for kind in KINDS]] = range(len(KINDS))
 WAIT_FOR = "wait for "
 """How the name of a stall begins that bytes on a wire explain."""
 BREAKDOWN = (
@@ -36,6 +37,8 @@ BREAKDOWN = (
     "host",
     "other",
 )
+Columns = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
+"""Kind, stage and microbatch of each step of a stream."""
 Row = tuple[int, int, float, float]
 """Label, position in the stream's steps, start, end."""
 
@@ -108,6 +111,7 @@ class Timeline:
 def timeline_of(
     program: Program,
     labels: Sequence[Label],
+    actions: Sequence[Columns],
     rows: Sequence[list[Row]],
     repeats: Sequence[list[Repeat]],
     duration: float,
@@ -117,7 +121,6 @@ def timeline_of(
         _expand(_columns(stream_rows), stream_repeats)
         for stream_rows, stream_repeats in zip(rows, repeats, strict=True)
     ]
-    actions = [_actions(stream.actions()) for stream in program.streams]
     positions = [column[1].astype(np.int64) for column in columns]
     kind, stage, microbatch = (
         np.concatenate([action[which][position] for action, position in zip(actions, positions, strict=True)])
@@ -145,10 +148,10 @@ def _basis(program: Program) -> tuple[Basis, ...]:
     for stream in program.streams:
         ranks = program.ranks_folded[stream.rank]
         blocks = list(map(itemgetter(1), stream.steps))
-        keys = list(map(id, blocks))
-        different = dict(zip(keys, blocks, strict=True))
-        for key, count in Counter(keys).items():
-            for entry in different[key]:
+        keys = np.fromiter(map(id, blocks), dtype=np.int64, count=len(blocks))
+        _, firsts, counts = np.unique(keys, return_index=True, return_counts=True)
+        for first, count in sorted(zip(firsts.tolist(), counts.tolist(), strict=True)):
+            for entry in blocks[first]:
                 for operation, origin, part in entry.basis if isinstance(entry, Compute) else ():
                     seconds[operation, origin] += ranks * count * part
     return tuple(Basis(*key, part) for key, part in seconds.items())
@@ -173,15 +176,12 @@ def _expand(columns: NDArray[np.float64], repeats: Iterable[Repeat]) -> NDArray[
     return np.concatenate([*pieces, columns[:, done:]], axis=1)
 
 
-def _actions(actions: Sequence[tuple[str, int, int] | None]) -> tuple[NDArray[np.int32], ...]:
-    """Kind, stage and microbatch of each step."""
-    known = [("", NO_ACTION, NO_ACTION) if action is None else action for action in actions]
+def columns_of(actions: Sequence[tuple[str, int, int] | None]) -> Columns:
+    """Kind (an index of KINDS), stage and microbatch of each action, NO_ACTION for None."""
+    known = [(" ", NO_ACTION, NO_ACTION) if action is None else action for action in actions]
     kinds, stages, microbatches = zip(*known, strict=True)
-    return (
-        np.array([_KIND_NUMBERS[kind] for kind in kinds], dtype=np.int32),
-        np.array(stages, dtype=np.int32),
-        np.array(microbatches, dtype=np.int32),
-    )
+    letters = np.frombuffer("".join(kinds).encode(), dtype=np.uint8)
+    return _KIND_NUMBERS[letters], np.array(stages, dtype=np.int32), np.array(microbatches, dtype=np.int32)
 
 
 def breakdown_by_rank(timeline: Timeline) -> dict[int, dict[str, float]]:

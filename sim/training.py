@@ -3,6 +3,7 @@
 The plan is the first that fits in memory; the timeline's breakdown, rates and memory make the report.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,7 @@ from sim.costs.gemm import peak_flops
 from sim.critical_path import critical_path
 from sim.default_plan import PartialPlan, has_degree, options
 from sim.detail import Detail, condenser, needed, shares_wires
-from sim.engine import Engine
+from sim.engine import Engine, without_garbage_collection
 from sim.folding import fold, unfolded
 from sim.frameworks import Framework
 from sim.layers.context import Context
@@ -64,6 +65,7 @@ class TrainingReport:
         return bool(self.result["fits"])
 
 
+@without_garbage_collection()
 def resolve(scenario: Scenario) -> Scenario:
     """The scenario with the whole plan, as it is run.
 
@@ -78,6 +80,7 @@ def _chosen(scenario: Scenario) -> Plan:
     return choose_plan(scenario.plan, model, cluster, scenario.num_gpus, step, scenario.framework)
 
 
+@without_garbage_collection()
 def run_scenario(scenario: Scenario, *, detail: Detail | None = None) -> TrainingReport:
     """Choose what the scenario leaves open, play it, and report; `detail` None is the coarsest that loses nothing.
 
@@ -114,22 +117,25 @@ def choose_plan(
     Raises InputError for an impossible plan, Infeasible where a rule may choose freely and nothing fits.
     """
     plans = options(partial, model, cluster, num_gpus, step.seq_len, framework.zero)
+    first, *others = itertools.islice(plans, 2)
     given = has_degree(partial)
-    if given and len(plans) == 1:
-        return plans[0]
-    needs = {}
-    short = [plan for plan in plans if not limits.is_long_schedule(plan)]
-    for plan in short:
+    if given and not others:
+        return first
+    tried, needs = [], {}
+    for plan in itertools.chain((first, *others), plans):
+        tried.append(plan)
+        if limits.is_long_schedule(plan):
+            continue
         uses = memory_use(context_of(model, cluster, plan, step, framework), plan)
         if not _overfull(uses, cluster, plan):
             return plan
         needs[plan] = max(use.reserved for use in uses)
-    for plan in plans:
+    for plan in tried:
         limits.check_schedule(plan)
     least = min(needs, key=lambda plan: needs[plan])
     if given:
         return least
-    raise Infeasible(_nothing_fits(least, needs[least], len(plans), model, cluster, num_gpus))
+    raise Infeasible(_nothing_fits(least, needs[least], len(tried), model, cluster, num_gpus))
 
 
 def _nothing_fits(least: Plan, need: float, num_plans: int, model: Transformer, cluster: Cluster, num_gpus: int) -> str:

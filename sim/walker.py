@@ -5,14 +5,16 @@ A flag of microbatch m is the number base + (m + 1) * num_flags, so that moving 
 
 from collections.abc import Callable
 from functools import cached_property
+from operator import itemgetter
 
+import numpy as np
 from simpy import Event
 
 from sim.costs.sharing import Hold, hold
 from sim.flow import Flow, flow_of
 from sim.instructions import Collective, Compute, Load, Record, Transfer, Wait
 from sim.program import Program, Stream, different_blocks
-from sim.timeline import BUBBLE_LABEL, WAIT_FOR, Label, Repeat, Row
+from sim.timeline import BUBBLE_LABEL, NO_ACTION, WAIT_FOR, Columns, Label, Repeat, Row, columns_of
 from topologies.fabric import Wire
 from topologies.hardware import Cluster
 
@@ -33,6 +35,7 @@ class Walker:
     """
 
     __slots__ = (
+        "actions",
         "arrive",
         "beside",
         "blocks",
@@ -62,10 +65,13 @@ class Walker:
         "wire_since",
     )
 
-    def __init__(self, index: int, stream: Stream, blocks: list[list[Operation]], keys: list[int]) -> None:
+    def __init__(
+        self, index: int, stream: Stream, blocks: list[list[Operation]], actions: Columns, keys: list[int]
+    ) -> None:
         self.index = index
         self.stream = stream
         self.blocks = blocks
+        self.actions = actions
         self.keys = keys
         self.end = len(blocks)
         self.position = 0
@@ -135,8 +141,9 @@ class Compiler:
         """One walker per stream, in the program's order."""
         blocks = [self._blocks(stream) for stream in self._program.streams]
         num_flags = max(1, len(self.flags))
+        actions = [columns_of(stream.actions()) for stream in self._program.streams]
         walkers = [
-            Walker(index, stream, blocks[index], _keys(stream, num_flags))
+            Walker(index, stream, blocks[index], actions[index], _keys(actions[index], num_flags))
             for index, stream in enumerate(self._program.streams)
         ]
         for walker in walkers:
@@ -155,7 +162,7 @@ class Compiler:
 
     def _blocks(self, stream: Stream) -> list[list[Operation]]:
         """What each step does; steps of one block share one list, by which the steady state knows them."""
-        blocks = [block for _, block in stream.steps]
+        blocks = list(map(itemgetter(1), stream.steps))
         compiled = {
             key: [*(self._operation(instruction, stream) for instruction in block), _END]
             for key, block in dict(zip(map(id, blocks), blocks, strict=True)).items()
@@ -262,9 +269,11 @@ def _communicating(instruction: Collective | Transfer, category: str) -> Label:
     return Label(name=instruction.name, category=category, operation=operation, group=group, nbytes=instruction.nbytes)
 
 
-def _keys(stream: Stream, num_flags: int) -> list[int]:
-    """What is added to a flag's number in each step: its microbatch."""
-    return [0 if action is None else (action[2] + 1) * num_flags for action, _ in stream.steps]
+def _keys(actions: Columns, num_flags: int) -> list[int]:
+    """What is added to a flag's number in each step: its microbatch; 0 without an action, which is NO_ACTION."""
+    _, _, microbatches = actions
+    keys: list[int] = ((microbatches.astype(np.int64) - NO_ACTION) * num_flags).tolist()
+    return keys
 
 
 def _fractions(parts: tuple[tuple[str, float], ...]) -> tuple[tuple[str, float], ...]:

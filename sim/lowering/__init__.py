@@ -12,7 +12,7 @@ from sim.costs.collectives import activity_of, alone, footprint
 from sim.costs.collectives.chain import seconds_per_byte
 from sim.costs.collectives.point_to_point import send
 from sim.folding import Folding, seen_by
-from sim.instructions import Activity, Collective, Transfer
+from sim.instructions import Activity, Block, Collective, Transfer
 from sim.layers.context import Context
 from sim.lowering.parts import Condense as Condense
 from sim.lowering.parts import Groups as Groups
@@ -26,19 +26,22 @@ INNER: tuple[Axis, ...] = ("tp", "cp", "ep", "etp", "experts")
 """The axes along which a pass communicates."""
 
 Members = Mapping[tuple[str, int], tuple[int, ...]]
+Blocks = Sequence[tuple[int, Block]]
+"""The different blocks of all streams, each with its rank."""
 
 
 def lower(context: Context, plan: Plan, cluster: Cluster, folding: Folding, condense: Condense) -> Program:
     """The program of one training step, for the ranks that are played."""
     schedule = pipeline(plan, overlap_ep=context.framework.overlap_ep)
     streams = tuple(_streams(context, plan, cluster, schedule, folding.ranks, condense))
-    members = _members(plan, schedule, streams)
+    blocks = list(different_blocks(streams))
+    members = _members(plan, schedule, blocks)
     different = {id(group): group for group in members.values()}
     played = {key: folding.stand_ins(group) for key, group in different.items()}
     return Program(
         streams=streams,
         groups={key: played[id(group)] for key, group in members.items()},
-        activities=_activities(cluster, streams, members, folding),
+        activities=_activities(cluster, blocks, members, folding),
         ranks_folded=folding.ranks_folded,
     )
 
@@ -74,11 +77,11 @@ def _placement(cluster: Cluster, rank: int, groups: Groups) -> Hashable:
     return tuple(found)
 
 
-def _members(plan: Plan, schedule: Schedule, streams: Iterable[Stream]) -> Members:
+def _members(plan: Plan, schedule: Schedule, blocks: Blocks) -> Members:
     """The group of each played rank on each axis on which it has collectives; its members share one tuple, for there
     may be thousands of them."""
     found: dict[tuple[str, int], tuple[int, ...]] = {}
-    for rank, name in dict.fromkeys(_meetings(streams)):
+    for rank, name in dict.fromkeys(_meetings(blocks)):
         if (name, rank) not in found:
             is_mirror = name == "mirror"
             group = _mirrored(plan, schedule, rank) if is_mirror else group_of(plan, cast(Axis, name), rank)
@@ -86,8 +89,8 @@ def _members(plan: Plan, schedule: Schedule, streams: Iterable[Stream]) -> Membe
     return found
 
 
-def _meetings(streams: Iterable[Stream]) -> Iterator[tuple[int, str]]:
-    for rank, block in different_blocks(streams):
+def _meetings(blocks: Blocks) -> Iterator[tuple[int, str]]:
+    for rank, block in blocks:
         yield from ((rank, entry.group) for entry in block if isinstance(entry, Collective))
 
 
@@ -99,12 +102,12 @@ def _mirrored(plan: Plan, schedule: Schedule, rank: int) -> tuple[int, ...]:
 
 
 def _activities(
-    cluster: Cluster, streams: Sequence[Stream], members: Members, folding: Folding
+    cluster: Cluster, blocks: Blocks, members: Members, folding: Folding
 ) -> dict[tuple[Collective | Transfer, int], Activity]:
     """What each collective and transfer does to the wires that are played; groups share one activity."""
     collectives: dict[tuple[Collective, int], Activity] = {}
     activities: dict[tuple[Collective | Transfer, int], Activity] = {}
-    for rank, block in different_blocks(streams):
+    for rank, block in blocks:
         for instruction in block:
             if isinstance(instruction, Transfer):
                 message = send(cluster, rank, instruction.peer, instruction.nbytes)

@@ -4,7 +4,7 @@ A rank computes on one stream; beside it run those of tp, cp and ep, that of wei
 overlap, one for each direction. An action waits for its input, computes part by part, and hands its output over.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -49,7 +49,8 @@ class RankLowering:
     def streams(self, rank: int) -> Iterator[Stream]:
         """The streams of one rank; those with nothing to do are left out."""
         steps = [*self._begin(rank), *self._actions(rank), *self._end(rank)]
-        for name in dict.fromkeys(name for _, work in steps for name in work):
+        different = {id(work): work for _, work in steps}  # as many as there are kinds of action, of 100,000 steps
+        for name in dict.fromkeys(name for work in different.values() for name in work):
             own: list[Step] = [(action, work[name]) for action, work in steps if name in work]
             yield Stream(rank=rank, name=name, steps=own)
 
@@ -92,13 +93,13 @@ class RankLowering:
             may_overlap=self.context.framework.overlap_pipeline_sends,
         )
 
-    @property
+    @cached_property
     def reduces_behind(self) -> bool:
         """Whether gradients are summed behind the passes."""
         overlaps = self.context.framework.overlap_grad_reduce or self.sharding.reduces_always
         return self.sharding.has_replicas and overlaps
 
-    @property
+    @cached_property
     def gathers_ahead(self) -> bool:
         """Whether new weights are gathered ahead of the first passes, and so at the beginning of a step."""
         overlaps = self.context.framework.overlap_param_gather and self.plan.zero in (1, 2)
@@ -134,12 +135,30 @@ class RankLowering:
         return list(firsts.values())
 
     def _actions(self, rank: int) -> Iterator[tuple[Action, Pass]]:
+        """What is done for each action; layers whose weights are gathered for each pass are not paired."""
         place = rank // self.plan.stride
-        turns = iter(self._turns(self.schedule.rows[place]))
+        row = self.schedule.rows[place]
+        turns = self._turns(row)
+        if self.schedule.is_paired and not self.sharding.by_layer:
+            return self._in_pairs(rank, self.schedule.passes(place), iter(turns))
+        return self._one_by_one(rank, row, turns)
+
+    def _one_by_one(self, rank: int, row: Sequence[Action], turns: Sequence[Turn]) -> Iterator[tuple[Action, Pass]]:
+        made: dict[tuple[Kind, int, Turn], Pass] = {}
+        for action, turn in zip(row, turns, strict=True):
+            key = action[0], action[1], turn
+            work = made.get(key)  # of 100,000 actions few are different
+            if work is None:
+                work = made[key] = self._work(rank, action, turn)
+            yield action, work
+
+    def _in_pairs(
+        self, rank: int, several: Iterable[tuple[Action, ...]], turns: Iterator[Turn]
+    ) -> Iterator[tuple[Action, Pass]]:
         made: dict[tuple[object, ...], Sequence[Pass]] = {}
-        for passes in self._passes(place):
+        for passes in several:
             own = [next(turns) for _ in passes]
-            key = tuple((action[:2], turn) for action, turn in zip(passes, own, strict=True))
+            key = (*[action[:2] for action in passes], *own)
             if key not in made:
                 made[key] = self._at_once(rank, passes, own)
             yield from zip((*passes, *passes[:-1]), made[key], strict=True)  # the forward of a pair hands over last
@@ -150,25 +169,17 @@ class RankLowering:
             return (self._work(rank, passes[0], turns[0]),)
         return self._pair(rank, passes[0], passes[1], turns[0], turns[1])
 
-    def _passes(self, place: int) -> Iterator[tuple[Action, ...]]:
-        """What is started at once; layers whose weights are gathered for each pass are not paired."""
-        if self.sharding.by_layer:
-            return ((action,) for action in self.schedule.rows[place])
-        return self.schedule.passes(place)
-
     def _turns(self, row: Sequence[Action]) -> list[Turn]:
         """Only told where something depends on it, so that all other actions of a stage are the same."""
-        first: dict[int, int] = {}
-        last: dict[int, int] = {}
-        for place, action in enumerate(row):
-            if action.kind == "F":
-                first.setdefault(action.stage, place)
-            elif action.kind in ("B", "W"):
-                last[action.stage] = place
-        return [
-            Turn(self._begins and first.get(one.stage) == place, self.reduces_behind and last.get(one.stage) == place)
-            for place, one in enumerate(row)
-        ]
+        turns = [Turn(is_first=False, is_last=False)] * len(row)
+        if self._begins:
+            backwards = enumerate(reversed(row), start=1)
+            for place in {action.stage: -place for place, action in backwards if action.kind == "F"}.values():
+                turns[place] = Turn(is_first=True, is_last=False)
+        if self.reduces_behind:
+            for place in {action.stage: place for place, action in enumerate(row) if action.kind in "BW"}.values():
+                turns[place] = Turn(is_first=False, is_last=True)
+        return turns
 
     @cached_property
     def _begins(self) -> bool:

@@ -6,18 +6,19 @@ start to its end, so the highest level is the peak that the schedule alone gives
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.layers.context import Context
-from sim.memory.passes import Change, passes
+from sim.memory.passes import Change, Passes, passes
 from sim.memory.peak import Always, always, in_flight
 from sim.memory.use import HOLDINGS
 from sim.plan import Plan, pipeline
 from sim.program import COMPUTE
 from sim.schedules import Action
-from sim.timeline import KINDS, NO_ACTION, Timeline
+from sim.timeline import NO_ACTION, Timeline, columns_of
 from topologies.quantity import GIB
 
 MOST_LEVELS = 4000
@@ -43,9 +44,9 @@ def memory_over_time(context: Context, plan: Plan, timeline: Timeline) -> tuple[
     """What each pipeline rank holds over the step that was played; of its ranks the first that was."""
     schedule = pipeline(plan, overlap_ep=context.framework.overlap_ep)
     held = passes(context, plan, schedule)
-    tracks = _compute_tracks(timeline, plan)
+    played, tracks = _Played(timeline), _compute_tracks(timeline, plan)
     return tuple(
-        _over_time(rank, one, list(in_flight(schedule.rows[rank], held)), timeline, tracks[rank], schedule.rows[rank])
+        _over_time(rank, one, held, played, tracks[rank], schedule.rows[rank])
         for rank, one in enumerate(always(context, plan, schedule))
         if rank in tracks
     )
@@ -84,53 +85,76 @@ def _compute_tracks(timeline: Timeline, plan: Plan) -> dict[int, int]:
     return found
 
 
+@dataclass(frozen=True)
+class _Played:
+    """A timeline, and what is looked at of each of its tracks."""
+
+    timeline: Timeline
+
+    @cached_property
+    def is_pass(self) -> NDArray[np.bool_]:
+        """Of every span whether it is of an action, and something ran."""
+        stalls = np.array([label.is_stall for label in self.timeline.labels], dtype=bool)
+        found: NDArray[np.bool_] = (self.timeline.kind != NO_ACTION) & ~stalls[self.timeline.label]
+        return found
+
+    @cached_property
+    def is_update(self) -> NDArray[np.bool_]:
+        """Of every span whether it is of the optimizer's step."""
+        updates = np.array([label.category == "optimizer" for label in self.timeline.labels], dtype=bool)
+        found: NDArray[np.bool_] = updates[self.timeline.label]
+        return found
+
+    @cached_property
+    def bounds(self) -> NDArray[np.intp]:
+        """Where the spans of each track begin, and those of the last one end."""
+        return np.searchsorted(self.timeline.track, np.arange(len(self.timeline.tracks) + 1))
+
+    def rows(self, track: int, wanted: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """The spans of a track that are wanted."""
+        first, last = self.bounds[track : track + 2]
+        found: NDArray[np.intp] = first + np.flatnonzero(wanted[first:last])
+        return found
+
+
 def _over_time(
-    rank: int,
-    one: Always,
-    levels: Sequence[tuple[Change, Change]],
-    timeline: Timeline,
-    track: int,
-    actions: Sequence[Action],
+    rank: int, one: Always, held: Passes, played: _Played, track: int, actions: Sequence[Action]
 ) -> MemoryOverTime:
-    starts, ends = _times(timeline, track, actions)
-    first, last = _optimizer(timeline, track)
-    idle = Change()
-    times = [0.0, *np.column_stack([starts, ends]).ravel().tolist(), first, last]
-    changes = [idle, *(change for pair in levels for change in pair), Change(workspace=one.optimizer_step), idle]
+    starts, ends = _times(played, track, actions)
     return MemoryOverTime(
         rank=rank,
-        times=np.maximum.accumulate(np.array(times)),
-        nbytes=np.array([_level(one, change) for change in changes]),
+        times=np.maximum.accumulate(np.concatenate([[0.0], _in_turn(starts, ends), _optimizer(played, track)])),
+        nbytes=_nbytes(one, _in_turn(*in_flight(actions, held))),
     )
 
 
-def _level(one: Always, change: Change) -> tuple[float, ...]:
-    """In the order of HOLDINGS."""
-    return (
-        one.weights,
-        one.gradients,
-        one.optimizer,
-        change.activations,
-        change.recomputation,
-        change.logits,
-        one.buffers,
-        one.workspace + change.workspace,
-    )
+def _in_turn(during: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The first of the one, the first of the other, the second of the one, ..."""
+    return np.stack([during, after], axis=1).reshape(-1, *during.shape[1:])
 
 
-def _times(
-    timeline: Timeline, track: int, actions: Sequence[Action]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _nbytes(one: Always, changes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """All that is held before the first pass, with each change (rows of `Change`), in the optimizer's step, and after
+    it; in the order of HOLDINGS."""
+    idle = np.zeros((1, changes.shape[1]))
+    update = np.array([Change(workspace=one.optimizer_step)])
+    activations, recomputation, logits, workspace = np.concatenate([idle, changes, update, idle]).T
+    constant = (np.full_like(activations, held) for held in (one.weights, one.gradients, one.optimizer, one.buffers))
+    weights, gradients, optimizer, buffers = constant
+    columns = (weights, gradients, optimizer, activations, recomputation, logits, buffers, one.workspace + workspace)
+    return np.column_stack(columns)
+
+
+def _times(played: _Played, track: int, actions: Sequence[Action]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """When each action starts and ends. One that runs within the next, as of a pair, is over when that begins: so what
     it brings is there when the other is at its worst."""
-    rows = np.flatnonzero((timeline.track == track) & (timeline.kind != NO_ACTION) & ~_stalls(timeline))
+    timeline, rows = played.timeline, played.rows(track, played.is_pass)
     keys = _keys(timeline.kind[rows], timeline.stage[rows], timeline.microbatch[rows])
     known, which = np.unique(keys, return_inverse=True)
     starts, ends = np.full(len(known) + 1, np.inf), np.full(len(known) + 1, -np.inf)
     np.minimum.at(starts, which, timeline.start[rows])
     np.maximum.at(ends, which, timeline.end[rows])
-    kinds, stages, microbatches = zip(*actions, strict=True)
-    wanted = _keys(*(np.array(column) for column in ([KINDS.index(kind) for kind in kinds], stages, microbatches)))
+    wanted = _keys(*columns_of(actions))
     places = np.searchsorted(known, wanted)
     places[(places == len(known)) | (np.append(known, -1)[places] != wanted)] = len(known)
     starts = np.minimum.accumulate(starts[places][::-1])[::-1].clip(max=timeline.duration)
@@ -146,15 +170,9 @@ def _keys(kind: NDArray[np.generic], stage: NDArray[np.generic], microbatch: NDA
     return (microbatch_number << 32) + (stage_number << 2) + kind_number
 
 
-def _stalls(timeline: Timeline) -> NDArray[np.bool_]:
-    """Of every span whether nothing ran."""
-    return np.array([label.is_stall for label in timeline.labels], dtype=bool)[timeline.label]
-
-
-def _optimizer(timeline: Timeline, track: int) -> tuple[float, float]:
+def _optimizer(played: _Played, track: int) -> tuple[float, float]:
     """When the optimizer's step starts and ends; both the end of the step where there is none."""
-    updates = np.array([label.category == "optimizer" for label in timeline.labels], dtype=bool)[timeline.label]
-    rows = np.flatnonzero((timeline.track == track) & updates)
+    timeline, rows = played.timeline, played.rows(track, played.is_update)
     if not len(rows):
         return timeline.duration, timeline.duration
     return float(timeline.start[rows].min()), float(timeline.end[rows].max())

@@ -4,16 +4,19 @@ A schedule decides how many forward passes wait for their backward [Korthikanti 
 none of them left, and its own needs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sim.layers import stage as stage_of_model
 from sim.layers.context import Context
 from sim.layers.stage import Stage
 from sim.memory import states, workspace
 from sim.memory.buffers import communication
-from sim.memory.passes import Change, Passes, passes
+from sim.memory.passes import Change, Passes, PassMemory, passes
 from sim.memory.use import MemoryUse, reserve
 from sim.plan import Plan, pipeline
 from sim.schedules import Action, Schedule
@@ -60,13 +63,27 @@ def _always(context: Context, plan: Plan, own: Sequence[Stage]) -> Always:
     )
 
 
-def in_flight(actions: Sequence[Action], held: Passes) -> Iterator[tuple[Change, Change]]:
-    """Of each action, in order: what is in flight during it at its worst moment, and after it."""
-    now = Change()
-    for kind, stage, _ in actions:
-        during, after = held[kind, stage]
-        yield now.plus(during), now.plus(after)
-        now = now.plus(after)
+def in_flight(actions: Sequence[Action], held: Passes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of each action, in order: what is in flight during it at its worst moment, and after it; a row holds the fields
+    of Change."""
+    which, passes_held = _passes_of(actions, held)
+    return _levels(which, np.array([one.during for one in passes_held]), np.array([one.after for one in passes_held]))
+
+
+def _passes_of(actions: Sequence[Action], held: Passes) -> tuple[NDArray[np.intp], list[PassMemory]]:
+    """Which pass each action is, and what the different ones hold."""
+    keys = [action[:2] for action in actions]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    which = np.fromiter(map(numbers.__getitem__, keys), dtype=np.intp, count=len(keys))
+    return which, [held[key] for key in numbers]
+
+
+def _levels(
+    which: NDArray[np.intp], during: NDArray[np.float64], after: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What has come and not gone, during each pass and after it."""
+    left = np.concatenate([np.zeros_like(after[:1]), after[which]]).cumsum(axis=0)
+    return left[:-1] + during[which], left[1:]
 
 
 def _peak(context: Context, one: Always, actions: Sequence[Action], held: Passes) -> MemoryUse:
@@ -89,16 +106,9 @@ def _peak(context: Context, one: Always, actions: Sequence[Action], held: Passes
 
 
 def _worst_action(actions: Sequence[Action], held: Passes) -> tuple[Action | None, Change]:
-    """When most is in flight. Sums first: a schedule may have 100,000 actions, and only one of them is told."""
-    totals = {key: (sum(one.during), sum(one.after)) for key, one in held.items()}
-    now, most, at = 0.0, float("-inf"), 0
-    for place, (kind, stage, _) in enumerate(actions):
-        during, after = totals[kind, stage]
-        if now + during > most:
-            most, at = now + during, place
-        now += after
-    before = Change()
-    for kind, stage, _ in actions[:at]:
-        before = before.plus(held[kind, stage].after)
-    kind, stage, _ = actions[at]
-    return actions[at], before.plus(held[kind, stage].during)
+    """When most is in flight, and what."""
+    which, passes_held = _passes_of(actions, held)
+    totals = np.array([(sum(one.during), sum(one.after)) for one in passes_held])
+    at = int(_levels(which, totals[:, 0], totals[:, 1])[0].argmax())
+    during, _ = in_flight(actions[: at + 1], held)
+    return actions[at], Change(*during[-1].tolist())

@@ -17,7 +17,7 @@ CLUSTER = topologies.load("dgx-h100", 64)
 
 
 def test_given_one_degree_the_others_are_one_and_dp_fills_the_gpus() -> None:
-    plans = options(PartialPlan(tp=8), LLAMA, CLUSTER, 64, 8192)
+    plans = list(options(PartialPlan(tp=8), LLAMA, CLUSTER, 64, 8192))
     assert [plan.recompute for plan in plans] == ["none", "selective", "full"]
     assert {(plan.tp, plan.sp, plan.pp, plan.vpp, plan.dp, plan.schedule) for plan in plans} == {
         (8, True, 1, 1, 8, "1f1b")
@@ -51,18 +51,17 @@ def test_the_default_batch_is_about_four_million_tokens() -> None:
     """2^22 tokens / 8192 = 512 sequences, which 64 GPUs divide; 16,384 GPUs need at least dp x pp = 2048."""
     assert {plan.global_batch for plan in options(PartialPlan(), LLAMA, CLUSTER, 64, 8192)} == {512}
     large = options(PartialPlan(tp=8, pp=16), models.load("llama3-405b"), topologies.load("dgx-h100"), 16_384, 8192)
-    assert large[0].global_batch == 2048
+    assert next(large).global_batch == 2048
 
 
 @pytest.mark.parametrize("num_gpus", [24, 48, 64, 96])
 def test_the_default_batch_stays_for_every_micro_batch_that_is_a_power_of_two(num_gpus: int) -> None:
     """48 GPUs, tp 1: 2^22 / 8192 / 48 = 10.7 sequences a rank, closest to 8 among the powers of two: 384."""
-    batches = {
-        options(PartialPlan(dp=num_gpus, micro_batch=micro), LLAMA, topologies.load("dgx-h100"), num_gpus, 8192)[
-            0
-        ].global_batch
-        for micro in (1, 2, 4)
-    }
+    cluster = topologies.load("dgx-h100")
+    plans = (
+        options(PartialPlan(dp=num_gpus, micro_batch=micro), LLAMA, cluster, num_gpus, 8192) for micro in (1, 2, 4)
+    )
+    batches = {next(each).global_batch for each in plans}
     assert batches == {{24: 384, 48: 384, 64: 512, 96: 384}[num_gpus]}
 
 

@@ -18,7 +18,7 @@ from sim.memory.passes import Change, PassMemory
 from sim.memory.peak import in_flight
 from sim.models.transformer import LayerKind, Moe
 from sim.plan import Plan, Recompute
-from sim.schedules import schedule_of
+from sim.schedules import Kind, schedule_of
 from topologies.quantity import GIB
 
 LLAMA = models.load("llama3-70b")
@@ -275,7 +275,7 @@ def test_activations_are_all_given_back_at_the_end(name: str, vpp: int, group: i
     """No rank keeps anything from step to step, and holds something of every stage of its own before. Stages that keep
     1, 2, 4, ... bytes and thousandths of that in logits, so that none can stand in for another; a fourth of it waits
     for the weight gradient."""
-    held = {}
+    held: dict[tuple[Kind, int], PassMemory] = {}
     for stage in range(4 * vpp):
         whole = Change(activations=2.0**stage, logits=2.0**stage / 1024)
         rest = Change(activations=2.0**stage / 4)
@@ -287,7 +287,7 @@ def test_activations_are_all_given_back_at_the_end(name: str, vpp: int, group: i
             ("W", stage): PassMemory(Change(), Change(activations=-rest.activations)),
         }
     for rank, actions in enumerate(schedule_of(name, 4, vpp, 8, group).rows):
-        after = [change for _, change in in_flight(actions, held)]
+        after = [Change(*changes) for changes in in_flight(actions, held)[1].tolist()]
         assert after[-1] == Change()
         assert min(change.activations for change in after) == 0.0
         assert max(change.activations for change in after) >= sum(2.0**stage for stage in range(rank, 4 * vpp, 4))

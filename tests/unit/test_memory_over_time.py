@@ -10,7 +10,7 @@ import topologies
 from sim import frameworks
 from sim.layers.context import Context
 from sim.memory import HOLDINGS, MemoryOverTime, memory_csv, memory_over_time, memory_use
-from sim.memory.over_time import MOST_LEVELS, _times, thinned
+from sim.memory.over_time import MOST_LEVELS, _Played, _times, thinned
 from sim.plan import Plan
 from sim.reports import memory_chart
 from sim.schedules import Action
@@ -101,7 +101,7 @@ def test_the_forward_of_a_pair_is_over_when_its_backward_begins() -> None:
         end=np.array([1.0, 4.0, 5.0, 8.0]),
         duration=9.0,
     )
-    starts, ends = _times(timeline, 0, pair)
+    starts, ends = _times(_Played(timeline), 0, pair)
     assert list(zip(starts.tolist(), ends.tolist(), strict=True)) == [(0, 1), (1, 4), (5, 5), (5, 8)]
 
 

@@ -60,6 +60,14 @@ def test_a_long_schedule_is_mostly_skipped_and_looks_the_same(name: str, num_chu
     assert sum(leap.times * leap.period for leap in leaps) > 0.5 * with_it.duration
 
 
+def test_a_deep_interleaved_pipeline_repeats_once_for_every_group_of_microbatches(leaps: list[Leap]) -> None:
+    """8 ranks of 2 chunks take groups of 8 microbatches, F and B of each chunk: 16 x 1.5 s. Half of the 20 groups or
+    more are leapt over, though ranks go from one chunk to the next at different times."""
+    with_it, without = both(pipeline("interleaved", 8, 2, 160, forward=1.0, backward=2.0, nbytes=0.25))
+    assert_same(with_it, without)
+    assert max(leap.times * leap.period for leap in leaps) > 0.5 * with_it.duration
+
+
 def test_one_f_one_b_repeats_once_for_every_microbatch(leaps: list[Leap]) -> None:
     """A period is one forward and one backward: 3 s, and one microbatch further."""
     both(pipeline("1f1b", 2, 1, 100, forward=1.0, backward=2.0))

@@ -19,6 +19,7 @@ from sim.timeline import (
     Timeline,
     breakdown,
     breakdown_by_rank,
+    columns_of,
     picture,
     timeline_of,
 )
@@ -63,7 +64,9 @@ def test_what_the_steady_state_only_counted_is_written_out() -> None:
     """Rows 1 and 2 (a kernel, then half a second of bubble) come twice more, 1.5 s and one step later each time."""
     rows = [(1, 0, 0.0, 1.0), (1, 1, 1.0, 2.0), (0, 1, 2.0, 2.5), (1, 4, 5.5, 6.5)]
     repeats = [Repeat(first=1, last=3, times=2, period=1.5, steps=1)]
-    timeline = timeline_of(program([microbatches(5)]), (BUBBLE_LABEL, KERNEL), [rows], [repeats], 6.5)
+    stream = microbatches(5)
+    actions = columns_of(stream.actions())
+    timeline = timeline_of(program([stream]), (BUBBLE_LABEL, KERNEL), [actions], [rows], [repeats], 6.5)
     assert [(part[0], part[4], part[5], part[6]) for part in spans(timeline, 0)] == [
         ("kernel", 0, 0.0, 1.0),
         ("kernel", 1, 1.0, 2.0),
@@ -91,7 +94,8 @@ def test_a_ranks_parts_are_what_its_spans_are_called_and_the_rest_is_bubble() ->
         Label(name="optimizer", category="optimizer"),
     )
     rows = [(1, 0, 0.0, 4.0), (2, 1, 4.0, 7.0), (3, 2, 7.0, 8.0)]
-    timeline = timeline_of(program([microbatches(3)]), labels, [rows], [[]], 10.0)
+    stream = microbatches(3)
+    timeline = timeline_of(program([stream]), labels, [columns_of(stream.actions())], [rows], [[]], 10.0)
     parts = breakdown_by_rank(timeline)[0]
     assert tuple(parts) == BREAKDOWN
     assert {key: seconds for key, seconds in parts.items() if seconds} == pytest.approx(

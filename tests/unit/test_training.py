@@ -103,7 +103,7 @@ def test_recomputation_is_the_least_that_fits() -> None:
 def test_where_nothing_is_said_the_first_plan_that_fits_is_chosen() -> None:
     model, cluster = models.load("llama2-13b"), topologies.load("dgx-a100", 16)
     plan = chosen(PartialPlan(), model, cluster)
-    every = options(PartialPlan(), model, cluster, 16, STEP.seq_len, MEGATRON.zero)
+    every = list(options(PartialPlan(), model, cluster, 16, STEP.seq_len, MEGATRON.zero))
     before = every[: every.index(plan)]
     assert before
     assert not any(reported(option, cluster, model).fits for option in before)
