@@ -105,13 +105,29 @@ def test_killed_at_ten_random_moments_nothing_that_was_told_is_lost(tmp_path: Pa
     assert set(os.listdir(folder)) <= {"profile.yaml", "profile.yaml.part", "samples.jsonl"}
 
 
+only_linux = pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="only Linux tells which processes a run started"
+)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # starts many processes: half a minute on a quiet machine
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells which processes a run started")
-@pytest.mark.parametrize("whole_group", [False, True])
-def test_real_ranks_end_with_the_run_that_is_killed_and_resume_finishes(tmp_path: Path, whole_group: bool) -> None:
-    """The run alone, after which another goes on; or it and all that it started and that is in its group."""
-    folder = tmp_path / "p"
+@only_linux
+def test_real_ranks_end_with_the_run_that_is_killed_and_resume_finishes(tmp_path: Path) -> None:
+    command, before = _killed(tmp_path / "p", os.kill)
+    _finish(command, tmp_path / "p", before)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@only_linux
+def test_real_ranks_end_with_the_run_and_all_that_it_started_in_its_group(tmp_path: Path) -> None:
+    """As `timeout` and schedulers kill."""
+    _killed(tmp_path / "p", os.killpg)
+
+
+def _killed(folder: Path, kill: Callable[[int, int], None]) -> tuple[Sequence[str], int]:
+    """A run that is killed with two ranks: its command, and how many points its journal held before."""
     command = [sys.executable, "-m", "calibrate.cli", "run", *NAMED, "--out", str(folder)]
     killed = subprocess.Popen(
         command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -119,13 +135,12 @@ def test_real_ranks_end_with_the_run_that_is_killed_and_resume_finishes(tmp_path
     before = _wait_for_points(killed, folder / journal.NAME)
     ranks = _ranks(killed.pid)
     assert len(ranks) == 2
-    (os.killpg if whole_group else os.kill)(killed.pid, signal.SIGKILL)
+    kill(killed.pid, signal.SIGKILL)
     killed.wait()
     _wait_for_the_end(ranks)
     assert not (folder / run.PROFILE).exists()
     assert len(journal.read(folder / journal.NAME)[1]) >= before
-    if not whole_group:
-        _finish(command, folder, before)
+    return command, before
 
 
 def _finish(command: Sequence[str], folder: Path, before: int) -> None:
