@@ -28,14 +28,19 @@ def is_schedule_file(name: str) -> bool:
 
 
 def save(schedule: Schedule, path: Path) -> None:
-    """Write the CSV, idle steps where the dry run idles (torch lines up its sends and receives by the step).
+    """Write the CSV. Raises what `written` raises; then it writes nothing."""
+    path.write_bytes(written(schedule))
 
-    Raises InputError for a schedule that is not whole, Deadlock for one that cannot be played; then it writes nothing.
+
+def written(schedule: Schedule) -> bytes:
+    """The CSV, idle steps where the dry run idles (torch lines up its sends and receives by the step).
+
+    Raises InputError for a schedule that is not whole, Deadlock for one that cannot be played.
     """
     grid = dry_run(schedule, UNIT, paired=2)
     text = StringIO()
     csv.writer(text).writerows(_cells(row, schedule.is_paired) for row in grid)
-    path.write_bytes(text.getvalue().encode())
+    return text.getvalue().encode()
 
 
 def load(path: Path) -> Schedule:
