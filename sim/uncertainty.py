@@ -58,10 +58,7 @@ def interval(timeline: Timeline, cluster: Cluster, step_spread: float) -> dict[s
 
     `step_spread` is the framework's: the standard deviation of a step from run to run, as a share.
     """
-    by_cause: dict[str, list[Share]] = {}
-    for one in shares(timeline, cluster):
-        by_cause.setdefault(one.cause, []).append(one)
-    errors = [[sum(one.share * one.spread[end] for one in group) for end in (0, 1)] for group in by_cause.values()]
+    errors = _errors(shares(timeline, cluster))
     always = RELEASES, EIGHTY_PERCENT * step_spread
     low, high = (math.hypot(UNMODELLED[end], *always, *(error[end] for error in errors)) for end in (0, 1))
     return {
@@ -69,6 +66,39 @@ def interval(timeline: Timeline, cluster: Cluster, step_spread: float) -> dict[s
         "p50_s": timeline.duration,
         "p90_s": timeline.duration * math.exp(high),
     }
+
+
+def exposed_interval(timeline: Timeline, cluster: Cluster) -> dict[str, float]:
+    """The 80 % interval of the share of the step that is exposed communication: `p10`, `p50` (the prediction), `p90`.
+
+    Kernels take e^x, links e^y times as long as predicted, x and y independent; the bubble, as sure as the work that is
+    waited for, keeps its share. So the odds of exposed to computing time move by e^(y - x). Left out is communication
+    that hides behind kernels now and would show if links were slower; releases of the software move both alike.
+    """
+    found = breakdown(timeline)
+    exposed = sum(share for key, share in found.items() if key.startswith("exposed"))
+    busy = 1.0 - found["bubble"]
+    if not 0.0 < exposed < busy:
+        return {"p10": exposed, "p50": exposed, "p90": exposed}
+    x, y = (_spread_of_sum(part) for part in _parted(timeline, cluster))
+    odds = exposed / (busy - exposed)
+    low, high = odds * math.exp(-math.hypot(y[0], x[1])), odds * math.exp(math.hypot(y[1], x[0]))
+    return {"p10": busy * low / (1 + low), "p50": exposed, "p90": busy * high / (1 + high)}
+
+
+def _spread_of_sum(parts: list[Share]) -> Spread:
+    """Of the time that the parts take together, below and above, both as positive numbers."""
+    whole = sum(one.share for one in parts)
+    low, high = (math.hypot(*(error[end] for error in _errors(parts))) / whole for end in (0, 1))
+    return low, high
+
+
+def _errors(parts: list[Share]) -> list[list[float]]:
+    """What each cause may add to the whole, below and above: errors of one cause add up."""
+    by_cause: dict[str, list[Share]] = {}
+    for one in parts:
+        by_cause.setdefault(one.cause, []).append(one)
+    return [[sum(one.share * one.spread[end] for one in group) for end in (0, 1)] for group in by_cause.values()]
 
 
 def borrowed(timeline: Timeline, cluster: Cluster) -> list[str]:
@@ -86,11 +116,17 @@ def borrowed(timeline: Timeline, cluster: Cluster) -> list[str]:
 
 def shares(timeline: Timeline, cluster: Cluster) -> list[Share]:
     """The busy time of the step, parted by what it rests on; a bubble is as sure as the work that is waited for."""
+    kernels, links = _parted(timeline, cluster)
+    return [*kernels, *links]
+
+
+def _parted(timeline: Timeline, cluster: Cluster) -> tuple[list[Share], list[Share]]:
+    """The shares of kernels, and those of links that are waited for."""
     parts = {key: share for key, share in breakdown(timeline).items() if key != "bubble" and share}
     busy = sum(parts.values())
     computing = sum(share for key, share in parts.items() if not key.startswith("exposed")) / busy
     waiting = {key: share / busy for key, share in parts.items() if key.startswith("exposed")}
-    return [*_of_kernels(timeline, cluster, computing), *_of_links(timeline, cluster, waiting)]
+    return list(_of_kernels(timeline, cluster, computing)), list(_of_links(timeline, cluster, waiting))
 
 
 def _used(timeline: Timeline, cluster: Cluster) -> Iterator[tuple[Pool, float]]:
@@ -109,7 +145,7 @@ def _of_kernels(timeline: Timeline, cluster: Cluster, computing: float) -> Itera
     if not total:
         yield Share("unknown", "datasheet", computing, UNMEASURED)
     for operation, origin, seconds in timeline.basis if total else ():
-        spread = max((_spread(gpu, operation, origin) for gpu in gpus), key=lambda ends: ends[1] - ends[0])
+        spread = max((spread_of(gpu, operation, origin) for gpu in gpus), key=lambda ends: ends[1] - ends[0])
         yield Share(operation, origin, computing * seconds / total, spread)
 
 
@@ -122,15 +158,15 @@ def _of_links(timeline: Timeline, cluster: Cluster, waiting: Mapping[str, float]
         for key, share in waiting.items():
             link, operation = inside if key == "exposed_tp" else outside
             origin = _link_origin(link, link.fits.get(operation))
-            yield Share(f"{operation} {link.name}", origin, used * share, _spread(link, operation, origin))
+            yield Share(f"{operation} {link.name}", origin, used * share, spread_of(link, operation, origin))
 
 
 def _link_origin(link: Link, fit: Fit | None) -> Origin:
     return "datasheet" if fit is None or fit.part not in ("", link.name) else fit.origin
 
 
-def _spread(part: Gpu | Link, operation: str, origin: Origin) -> Spread:
-    """Of points left out; twice as wide outside the sizes that were measured."""
+def spread_of(part: Gpu | Link, operation: str, origin: Origin) -> Spread:
+    """The spread of an operation's errors on a part, by points left out; twice as wide outside what was measured."""
     fit = part.fits.get(operation)
     if origin == "datasheet" or fit is None or fit.spread is None:
         return UNMEASURED

@@ -10,7 +10,7 @@ from sim.engine import Engine
 from sim.instructions import Activity, Basis, Collective, Compute
 from sim.program import Stream
 from sim.timeline import Timeline
-from sim.uncertainty import RELEASES, UNMEASURED, UNMODELLED, borrowed, interval, origins, shares
+from sim.uncertainty import RELEASES, UNMEASURED, UNMODELLED, borrowed, exposed_interval, interval, origins, shares
 from tests.clusters import cluster_of, gpu, node_of
 from tests.programs import plan, program, small, toy, train, with_node
 from topologies.hardware import Cluster, Fit
@@ -127,3 +127,19 @@ def test_every_step_has_an_interval_around_it_and_origins_that_sum_to_one(cluste
     assert 0.7 * found["p50_s"] < found["p10_s"] < found["p50_s"] < found["p90_s"] < 1.4 * found["p50_s"]
     assert sum(origins(timeline, cluster).values()) == pytest.approx(1.0)
     assert sum(one.share for one in shares(timeline, cluster)) == pytest.approx(1.0)
+
+
+def test_exposed_communication_is_as_sure_as_links_and_kernels_together() -> None:
+    """One of five seconds waits for a link that errs by -0.1 to 0.05; of the other four, three are products that err by
+    -0.03 to 0.04, and one rests on a data sheet: 0.16. So x is within sqrt((0.75 x 0.03)^2 + (0.25 x 0.16)^2) below and
+    sqrt((0.75 x 0.04)^2 + 0.04^2) = 0.05 above, and the odds, 1 : 4, move by sqrt(0.1^2 + 0.05^2) down."""
+    found = exposed_interval(STEP, fitted())
+    down = math.hypot(0.1, 0.05)
+    up = math.hypot(0.05, 0.75 * 0.03, 0.25 * 0.16)
+    assert found["p50"] == pytest.approx(0.2)
+    assert found["p10"] == pytest.approx(math.exp(-down) / (4 + math.exp(-down)))
+    assert found["p90"] == pytest.approx(math.exp(up) / (4 + math.exp(up)))
+
+
+def test_where_nothing_is_exposed_its_share_is_sure() -> None:
+    assert exposed_interval(played(kernel("gemm", 3.0)), fitted()) == {"p10": 0.0, "p50": 0.0, "p90": 0.0}
