@@ -20,9 +20,11 @@ from sim.scenario.overrides import overridden
 from sim.scenario.scenario import Scenario as Scenario
 from sim.scenario.scenario import as_file, is_file, name_in
 from sim.scenario.schema import ScenarioFile, refuse_sweeps
+from sim.scenario.written import as_yaml as as_yaml
 from sim.scenario.written import command as command
 from sim.scenario.written import described as described
 from sim.scenario.written import dump as dump
+from sim.scenario.written import one_line as one_line
 from sim.scenario.written import portable as portable
 from sim.workload import ExpertLoad, TrainingRun, TrainingStep
 from topologies.document import Document, InputError, Value, error_at, read, validate

@@ -50,7 +50,17 @@ def dump(scenario: Scenario, folder: Path) -> str:
     plan = fields["plan"]
     if isinstance(plan, dict) and "schedule" in plan:
         fields["plan"] = {**plan, "schedule": _seen_from(folder, plan["schedule"])}
+    return as_yaml(fields)
+
+
+def as_yaml(fields: Mapping[str, Value]) -> str:
+    """The fields of a scenario as a YAML file, a line each."""
     return "".join(f"{name}: {_flow(value)}\n" for name, value in fields.items())
+
+
+def one_line(fields: Mapping[str, Value]) -> str:
+    """The fields of a scenario file as YAML on one line, for a cell of a table."""
+    return _flow(dict(fields))
 
 
 def portable(scenario: Scenario, folder: Path) -> tuple[Scenario, dict[str, Path]]:

@@ -1,25 +1,25 @@
-"""The accuracy ledger: published runs beside predictions, row by row, as docs/accuracy.md, a CSV and two pictures.
+"""The accuracy ledger: published runs beside predictions, row by row, as docs/accuracy.md, two pictures, and the table
+that the package has (sim/ledger/published.csv).
 
 `python -m tests.measured.accuracy` plays training_runs.csv and memory_runs.csv, our own transcription of what was
 published, and writes all four. Nothing is fitted to a row.
 """
 
-import csv
 import functools
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import fmean
 
+import sim.ledger
 from sim import validation
 from sim.measured_runs import Row, read
 from sim.uncertainty import ORIGINS
-from sim.validation import ALIKE, Ledger, Result, summary
+from sim.validation import Ledger, Result, summary
 from tests.measured import pictures
 
 HERE = Path(__file__).parent
-DOCS = HERE.parents[1] / "docs"
+DOCS, LEDGER = HERE.parents[1] / "docs", HERE.parents[1] / "sim/ledger/published.csv"
 RUNS, MEMORY = HERE / "training_runs.csv", HERE / "memory_runs.csv"
 WORST = 25
 
@@ -39,27 +39,9 @@ def ledger(table: Path) -> Ledger:
         return validation.ledger_of(pool.map(validation.play, rows(table).values(), chunksize=4))
 
 
-@functools.cache
 def written() -> tuple[Result, ...]:
-    """All rows as docs/accuracy.csv has them: what `make accuracy` found last."""
-    with (DOCS / "accuracy.csv").open(newline="", encoding="utf-8") as table:
-        return tuple(_read(line) for line in csv.DictReader(table))
-
-
-def _read(line: Mapping[str, str]) -> Result:
-    row = rows(RUNS)[line["row"]]
-    return Result(
-        row=line["row"],
-        campaign=line["campaign"],
-        alike=tuple(row[column] for column in ALIKE),
-        measured_s=float(line["measured_s"]),
-        predicted_s=float(line["predicted_s"]),
-        interval_s=(float(line["p10_s"]), float(line["p90_s"])),
-        measured_gib=None,
-        predicted_gib=0.0,
-        origins={origin: float(line[f"{origin}_share"]) for origin in ORIGINS},
-        otherwise=(),
-    )
+    """All rows as the package has them: what `make accuracy` found last."""
+    return tuple(one.result for one in sim.ledger.published())
 
 
 def sample(every: int) -> list[Row]:
@@ -124,8 +106,8 @@ def _head(runs: Ledger) -> Iterator[str]:
         "Written by `make accuracy`; do not edit. Each row is one published step time, its source in",
         "[training_runs.csv](../tests/measured/training_runs.csv); nothing is fitted to a row or a campaign. An error",
         "is predicted / measured - 1: -10 % is a prediction that is too fast. Every row, the bad ones too, is in",
-        "[accuracy.csv](accuracy.csv). Plans, overlaps and fabrics that a source leaves unsaid are assumptions (column",
-        "`assumed`).",
+        "[published.csv](../sim/ledger/published.csv). Plans, overlaps and fabrics that a source leaves unsaid are",
+        "assumptions (column `assumed`).",
         "",
         f"![predicted against measured step times of {len(runs.results)} runs](accuracy-scatter.svg)",
         "",
@@ -208,38 +190,26 @@ def _left_out(*ledgers: Ledger) -> Iterator[str]:
 
 
 def every_row(runs: Ledger) -> str:
-    """docs/accuracy.csv: each row with its plan's key figures, its times and what they rest on."""
-    shown = ("model", "gpu", "gpus", "precision", "seq_len", "micro_batch", "global_batch", "source")
-    described = [
-        {**one, **{name: rows(RUNS)[str(one["row"])][name] for name in shown}} for one in validation.rows(runs)
-    ]
-    text = io.StringIO()
-    names = [name for name in described[0] if not name.endswith("gib") and name != "memory_error"] if described else []
-    writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _rounded(value) for name, value in one.items()} for one in described)
-    return text.getvalue()
-
-
-def _rounded(value: object) -> object:
-    return f"{value:.4g}" if isinstance(value, float) else value
+    """sim/ledger/published.csv: each row with its key figures, its times, what they rest on, and its scenario."""
+    entries = [sim.ledger.entry(rows(RUNS)[one.row], one) for one in runs.results]
+    return sim.ledger.as_csv(entries, sim.ledger.DIGITS)
 
 
 def write(folder: Path = DOCS) -> None:
-    """All four files."""
+    """All four files; the table into the package."""
     runs, memory = ledger(RUNS), ledger(MEMORY)
     groups = by(lambda row: row["campaign"], runs.results)
     times = {name: [(one.measured_s or 1.0, one.predicted_s) for one in group] for name, group in groups.items()}
     misses = {name: [one.error or 0.0 for one in group] for name, group in groups.items()}
-    for name, text in {
-        "accuracy.md": page(runs, memory),
-        "accuracy.csv": every_row(runs),
-        "accuracy-scatter.svg": pictures.scatter(times),
-        "accuracy-errors.svg": pictures.errors(misses),
+    for path, text in {
+        folder / "accuracy.md": page(runs, memory),
+        LEDGER: every_row(runs),
+        folder / "accuracy-scatter.svg": pictures.scatter(times),
+        folder / "accuracy-errors.svg": pictures.errors(misses),
     }.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
     write()
-    print(f"wrote accuracy.md, accuracy.csv and two pictures to {DOCS.name}")
+    print(f"wrote accuracy.md and two pictures to {DOCS.name}, and {LEDGER.name} to the package")

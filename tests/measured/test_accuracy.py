@@ -1,7 +1,7 @@
 """Published runs beside predictions: how far off each campaign may be. Bounds are tightened, never loosened.
 
-All rows take minutes: `make accuracy` plays them and writes docs/accuracy.csv, which is held to the bounds. Every 24th
-row and one of each campaign are played anew, so that the file cannot say what is no longer predicted.
+All rows take minutes: `make accuracy` plays them and writes sim/ledger/published.csv, which is held to the bounds.
+Every 24th row and one of each campaign are played anew, so that the file cannot say what is no longer predicted.
 """
 
 from concurrent.futures import ProcessPoolExecutor
