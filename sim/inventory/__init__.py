@@ -91,7 +91,7 @@ def largest(mix: Mix) -> Resource:
 
 def inventory(scenario: Scenario, plan: Plan) -> Inventory:
     """The inventory of the scenario's step by this plan, lowered to kernels and not played."""
-    program, cluster = _lowered(scenario, plan)
+    program, cluster = lowered(scenario, plan)
     slower = _slower(scenario, plan)
     slow_gpus = 0.0
     sums: dict[tuple[str, str], _Sum] = {}
@@ -115,7 +115,7 @@ def inventory(scenario: Scenario, plan: Plan) -> Inventory:
     )
 
 
-def _lowered(scenario: Scenario, plan: Plan) -> tuple[Program, Cluster]:
+def lowered(scenario: Scenario, plan: Plan) -> tuple[Program, Cluster]:
     """The step's kernels and collectives, and the cluster at the clock that it keeps."""
     cluster = scenario.cluster
     context = context_of(scenario.model, cluster, plan, scenario.step, scenario.framework)

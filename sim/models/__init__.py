@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from sim.models.entries import Entry as Entry
 from sim.models.entries import entry as entry
-from sim.models.entries import find, unknown
+from sim.models.entries import find as find
 from sim.models.entries import names as names
+from sim.models.entries import unknown
 from sim.models.flops import hardware_flops as hardware_flops
 from sim.models.flops import model_flops as model_flops
 from sim.models.transformer import LayerKind as LayerKind
@@ -29,7 +30,7 @@ from sim.models.transformer import norm_parameters as norm_parameters
 from sim.models.transformer import num_parameters as num_parameters
 from sim.models.transformer import router_parameters as router_parameters
 from sim.models.transformer import shared_expert_parameters as shared_expert_parameters
-from topologies.document import Document, InputError, Value, read, validate
+from topologies.document import Document, InputError, Value, parse, read, validate
 
 if TYPE_CHECKING:
     from sim.models.schema import ModelFile
@@ -53,6 +54,17 @@ def load(reference: str | Path | Mapping[str, Value]) -> Transformer:
     return entry(str(reference)).model
 
 
+def written_out(text: str, name: str) -> dict[str, Value]:
+    """The fields of a model file or a Hugging Face config.json at hand, as a mapping that `load` takes.
+
+    `name` is that of the file, which names a model that does not name itself. Raises InputError as `load` does.
+    """
+    document = parse(text.replace("\t", " ") if name.endswith(".json") else text, name)
+    fields = _fields_in(document, Path(name)).data
+    validated = _checked(Document(name=name, data=fields, lines={}))
+    return validated.model_dump(exclude_defaults=True, exclude={"source", "aliases"})
+
+
 def _is_path(reference: str | Path) -> bool:
     text = str(reference)
     return isinstance(reference, Path) or text.lower().endswith(_SUFFIXES) or "/" in text or "\\" in text
@@ -65,10 +77,13 @@ def _checked(document: Document) -> "ModelFile":
 
 
 def _in_file(path: Path) -> Document:
+    return _fields_in(read(path), path)
+
+
+def _fields_in(document: Document, path: Path) -> Document:
     """The fields of a model file, whichever kind of file it is."""
     from sim.models import hugging_face
 
-    document = read(path)
     if not hugging_face.is_config(document):
         return document
     return replace(document, data=hugging_face.fields(document, path), lines={})

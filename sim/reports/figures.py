@@ -7,7 +7,9 @@ Model FLOPs utilisation counts the useful work, hardware FLOPs utilisation the r
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sim import models
 from sim.reports.palette import KINDS, MEMORY, Kind, holding, part
+from sim.scenario.scenario import is_file
 from sim.training import TrainingReport
 from topologies.quantity import GIB, GIGA, MEGA, TERA, seconds
 from topologies.quantity import percent as percent
@@ -55,9 +57,27 @@ class Holdings:
 def title(report: TrainingReport) -> str:
     """Model, number of GPUs, cluster; the first and the last with a word where they are not as their name says."""
     gpus, scenario = report.plan.num_gpus, report.scenario
-    model = report.model.name + _changed(scenario.get("model"), ("name",))
+    model = report.model.name + ("" if _is_own(scenario.get("model")) else _changed(scenario.get("model"), ("name",)))
     cluster = report.cluster.name + _changed(scenario.get("cluster"), USED_AS_IT_IS)
     return f"{model} on {gpus} GPU{'' if gpus == 1 else 's'} of {cluster}"
+
+
+def layout(report: TrainingReport) -> str:
+    """The plan in a line: 'tp 8, pp 2, vpp 2, dp 4, zero 1; interleaved, recompute none; 512 sequences a step'."""
+    plan = report.plan
+    degrees = {name: getattr(plan, name) for name in ("tp", "cp", "pp", "vpp", "ep", "dp")}
+    said = ", ".join(f"{name} {degree}" for name, degree in degrees.items() if degree > 1 or name in ("tp", "pp", "dp"))
+    order = f"{plan.schedule}, " if plan.pp > 1 else ""
+    batch = (
+        f"{plan.global_batch:,} sequences a step, {plan.micro_batch} a microbatch, {plan.num_microbatches:,} of them"
+    )
+    return f"{said}, zero {plan.zero}; {order}recompute {plan.recompute}; {batch}"
+
+
+def _is_own(model: object) -> bool:
+    """Whether a model is written out whole, under a name that the catalogue does not have."""
+    name = str(model.get("name")) if isinstance(model, Mapping) else ""
+    return bool(name) and not is_file(name) and models.find(name) is None
 
 
 def _changed(reference: object, as_it_is: Sequence[str]) -> str:

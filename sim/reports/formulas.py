@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sim.explanation import Explanation
 from sim.inventory import Resource
+from sim.plan import Plan
 from sim.reports.figures import dollars, number, tightest
 from sim.reports.palette import holding
 from sim.training import TrainingReport
@@ -39,19 +40,26 @@ def formulas(explanation: Explanation) -> tuple[Formula, ...]:
 
 def _formulas(report: TrainingReport, explanation: Explanation) -> Iterator[Formula]:
     result, by = report.result, str(explanation.bound_by)
-    step = number(result, "step_time_s")
-    texts = {"step_time_s": _step(explanation), "tokens_per_s": _tokens(report), **_utilisations(report)}
-    for key, text in texts.items():
-        yield Formula(key=key, value=number(result, key), text=text, bound_by=by)
-    bubble = number(result, "bubble_fraction")
-    yield Formula(key="bubble_fraction", value=bubble, text=_bubble(report, bubble, step), bound_by="waiting")
-    yield Formula(key="peak_memory_gib", value=tightest(report)[0], text=_memory(report), bound_by="memory")
-    if result.get("cost_per_step_usd") is not None:
-        cost = number(result, "cost_per_step_usd")
-        yield Formula(key="cost_per_step_usd", value=cost, text=_cost(report, step, cost), bound_by=by)
+    bounds = {"bubble_fraction": "waiting", "peak_memory_gib": "memory"}
+    for key, text in {"step_time_s": _along_the_path(explanation), **texts(report)}.items():
+        value = tightest(report)[0] if key == "peak_memory_gib" else number(result, key)
+        yield Formula(key=key, value=value, text=text, bound_by=bounds.get(key, by))
 
 
-def _step(explanation: Explanation) -> str:
+def texts(report: TrainingReport) -> dict[str, str]:
+    """By the key of the result, the formula of each figure that follows from the report alone, with its numbers."""
+    result = report.result
+    step, bubble = number(result, "step_time_s"), number(result, "bubble_fraction")
+    found = {
+        "tokens_per_s": _tokens(report),
+        **_utilisations(report),
+        "bubble_fraction": _bubble(report, bubble, step),
+        "peak_memory_gib": _memory(report),
+    }
+    return found if result.get("cost_per_step_usd") is None else {**found, "cost_per_step_usd": _cost(report, step)}
+
+
+def _along_the_path(explanation: Explanation) -> str:
     parts = [f"{RESOURCES[name]} {seconds(time)}" for name, time in explanation.resources.items() if time > 0]
     return f"along the critical path: {' + '.join(parts)}"
 
@@ -76,13 +84,18 @@ def _utilisations(report: TrainingReport) -> dict[str, str]:
 
 
 def _bubble(report: TrainingReport, bubble: float, step: float) -> str:
-    plan = report.plan
     text = f"mean over ranks, waiting for work of others: {seconds(bubble * step)} / {seconds(step)}"
+    ideal = ideal_bubble(report.plan)
+    return f"{text}; with equal stages and free messages {ideal}" if ideal else text
+
+
+def ideal_bubble(plan: Plan) -> str:
+    """What a schedule's bubble would be with equal stages and free messages, with its numbers; empty where no closed
+    form holds (Huang et al. 2019; Narayanan et al. 2021)."""
     if plan.pp == 1 or plan.schedule not in CLOSED_FORMS:
-        return text
+        return ""
     p, m, v = plan.pp, plan.num_microbatches, plan.vpp
-    ideal = percent((p - 1) / (v * m + p - 1))
-    return f"{text}; with equal stages and free messages (p - 1) / (v m + p - 1) = {p - 1} / {v * m + p - 1} = {ideal}"
+    return f"(p - 1) / (v m + p - 1) = {p - 1} / {v * m + p - 1} = {percent((p - 1) / (v * m + p - 1))}"
 
 
 def _memory(report: TrainingReport) -> str:
@@ -94,6 +107,6 @@ def _memory(report: TrainingReport) -> str:
     return f"pipeline rank {place}, GiB: {' + '.join(parts)}"
 
 
-def _cost(report: TrainingReport, step: float, cost: float) -> str:
+def _cost(report: TrainingReport, step: float) -> str:
     price, hour = number(report.result, "price_per_gpu_hour_usd"), f"{HOUR:,.0f} s"
     return f"{report.plan.num_gpus:,} GPUs x {seconds(step)} / {hour} x {dollars(price)} an hour"

@@ -1,61 +1,98 @@
 """The report as one page to send on: everything is inside the file, nothing is fetched from anywhere."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from itertools import groupby
+from typing import Final, Literal
 
 import jinja2
 import orjson
 from markupsafe import Markup
 
 from sim import __version__
+from sim.inventory.loads import LinkLoad
 from sim.reports import drawing, figures, links
 from sim.reports.memory_chart import HEIGHT, WIDTH, charts
-from sim.reports.palette import KINDS, Kind, depth, holding
-from sim.reports.slices import canvas_data, cut
+from sim.reports.palette import KINDS, Kind, depth, holding, part
+from sim.reports.slices import Cut, canvas_data, cut
 from sim.reports.sources import Parameter, parameters
 from sim.timeline import Timeline
 from sim.training import TrainingReport
-from topologies.quantity import seconds
+from topologies.quantity import nbytes, seconds
 
 MOST_PATH = 16
+SectionName = Literal[
+    "time", "ranks", "peak_memory", "memory", "critical_path", "cluster", "scenario", "assumptions", "sources"
+]
 
 
 def render(report: TrainingReport) -> str:
     """A self-contained HTML page: numbers first, where the time goes, timeline, memory, the cluster, and what the
     prediction rests on."""
+    facts: dict[str, object] = {}
+    for facts_of in SECTIONS.values():
+        facts |= facts_of(report)
     return template("report.html.j2").render(
         version=__version__,
         title=figures.title(report),
         headline=figures.headline(report),
         warning=figures.warning(report),
-        scenario=figures.scenario_rows(report.scenario),
-        notes=[note for note in (figures.provenance(report.result), *report.notes) if note],
-        parameters=by_part(parameters(report)),
         command=report.command,
         css=asset("report.css"),
         script=asset("timeline.js"),
         copy_script=asset("copy.js"),
-        **_time(report),
-        **_memory(report),
-        **_cluster(report),
+        **_timeline(report),
+        **facts,
     )
 
 
-def _time(report: TrainingReport) -> dict[str, object]:
-    """Where the time goes: of all ranks, of each, on the timeline and along the critical path."""
+def section(name: SectionName, report: TrainingReport) -> Markup:
+    """One section of the page by itself, which wants report.css around it; empty where the step has nothing for it."""
+    return Markup(template(f"sections/{name}.html.j2").render(SECTIONS[name](report)))
+
+
+def loads(found: Sequence[LinkLoad]) -> Markup:
+    """The load on the links as a section, which wants report.css around it."""
+    rows = [
+        {
+            "links": one.links,
+            "amounts": [(part(axis), nbytes(amount)) for axis, amount in one.by_axis.items() if amount >= 1],
+            "mean": figures.percent(one.mean),
+            "busiest": figures.percent(one.busiest),
+        }
+        for one in found
+    ]
+    return Markup(template("sections/loads.html.j2").render(loads=rows))
+
+
+def timeline_notes(timeline: Timeline, shown: Cut) -> list[str]:
+    """What is to be said beside a timeline: what was left out, and that slices hold more than computing."""
+    return [note for note in (_in_pieces(timeline), shown.said) if note]
+
+
+def _timeline(report: TrainingReport) -> dict[str, object]:
     shown = cut(report.timeline)
+    return {"timeline": embed(canvas_data(shown)), "timeline_notes": timeline_notes(report.timeline, shown)}
+
+
+def _time(report: TrainingReport) -> dict[str, object]:
+    return {
+        "sentence": figures.sentence(report),
+        "parts": figures.breakdown(figures.mapping(report.result, "breakdown")),
+    }
+
+
+def _ranks(report: TrainingReport) -> dict[str, object]:
     busy = [figures.breakdown(fractions) for fractions in report.rank_busy] if len(report.rank_busy) > 1 else []
+    return {"busy": busy, "busy_legend": figures.legend(busy)}
+
+
+def _critical_path(report: TrainingReport) -> dict[str, object]:
     path = [(name, seconds(time), time / report.timeline.duration) for name, time in report.critical_path]
     shown_path = [part for part in path[:MOST_PATH] if part[-1] >= figures.LEAST_SHARE]
     rest = path[len(shown_path) :]
     return {
-        "sentence": figures.sentence(report),
-        "parts": figures.breakdown(figures.mapping(report.result, "breakdown")),
-        "timeline": embed(canvas_data(shown)),
-        "timeline_notes": [note for note in (_in_pieces(report.timeline), shown.said) if note],
-        "busy": busy,
-        "busy_legend": figures.legend(busy),
         "critical_path": [(name, time, figures.percent(share)) for name, time, share in shown_path],
         "critical_path_left_out": len(rest),
         "critical_path_rest": figures.percent(sum(share for *_, share in rest)),
@@ -73,17 +110,24 @@ def _in_pieces(timeline: Timeline) -> str:
     )
 
 
-def _memory(report: TrainingReport) -> dict[str, object]:
+def _peak_memory(report: TrainingReport) -> dict[str, object]:
     held = figures.holdings(report)
     return {
         "held": held,
         "held_legend": figures.legend(one.shares for one in held),
         "capacities": " or ".join(f"{room:.1f} GiB" for room in sorted(set(report.memory_capacity_gib))),
         "scale": figures.memory_scale(held),
+    }
+
+
+def _memory(report: TrainingReport) -> dict[str, object]:
+    """Over the step; the allocator's reserve is a line there."""
+    held = figures.holdings(report)
+    legend = figures.legend(one.shares for one in held)
+    return {
+        "scale": figures.memory_scale(held),
         "memory_charts": charts(report.memory_over_time, report.memory_capacity_gib, [one.reserved for one in held]),
-        "memory_legend": [
-            kind for kind in figures.legend(one.shares for one in held) if kind is not holding("reserve")
-        ],
+        "memory_legend": [kind for kind in legend if kind is not holding("reserve")],
         "chart_size": (WIDTH, HEIGHT),
         "duration": seconds(report.timeline.duration),
     }
@@ -97,6 +141,32 @@ def _cluster(report: TrainingReport) -> dict[str, object]:
         "first_rank": depth(0, plan.pp),
         "plan": plan,
     }
+
+
+def _scenario(report: TrainingReport) -> dict[str, object]:
+    return {"scenario": figures.scenario_rows(report.scenario)}
+
+
+def _assumptions(report: TrainingReport) -> dict[str, object]:
+    return {"notes": [note for note in (figures.provenance(report.result), *report.notes) if note]}
+
+
+def _sources(report: TrainingReport) -> dict[str, object]:
+    return {"parameters": by_part(parameters(report))}
+
+
+SECTIONS: Final[Mapping[SectionName, Callable[[TrainingReport], dict[str, object]]]] = {
+    "time": _time,
+    "ranks": _ranks,
+    "peak_memory": _peak_memory,
+    "memory": _memory,
+    "critical_path": _critical_path,
+    "cluster": _cluster,
+    "scenario": _scenario,
+    "assumptions": _assumptions,
+    "sources": _sources,
+}
+"""The sections of the page in their order, and what each is filled in with."""
 
 
 def by_part(rows: Iterable[Parameter]) -> list[tuple[str, list[Parameter]]]:
@@ -134,6 +204,11 @@ def spoken_row(row: drawing.Row) -> str:
 
 def template(name: str) -> jinja2.Template:
     """One of our own pages, to be filled in; a name that it uses and does not get is an error."""
+    return _environment().get_template(name)
+
+
+@cache
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sim.reports", "assets"),
         autoescape=True,
@@ -147,7 +222,7 @@ def template(name: str) -> jinja2.Template:
         "spoken_bar": spoken_bar,
         "spoken_row": spoken_row,
     }
-    return environment.get_template(name)
+    return environment
 
 
 def asset(name: str) -> Markup:

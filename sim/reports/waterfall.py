@@ -3,8 +3,11 @@
 The drawing is as wide as the page: lengths are in per cent of it, heights and letters in pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
+
+from markupsafe import Markup
 
 from sim import __version__
 from sim.comparison import Comparison
@@ -15,10 +18,17 @@ from sim.reports.html import asset, template
 from sim.reports.palette import BLUE, GREY, VERMILLION
 from topologies.quantity import seconds
 
+BY_ITSELF: Final = Markup("""
+.alone { container-type: inline-size; }
+.alone h2 { margin-top: 10px; }
+@container (max-width: 560px) { .waterfall .wide { display: none; } }
+""")
+"""Styles of a section in another page, which may be a narrow column of it."""
 ROW, BAR = 46, 16
 """Pixels of a row with its words, and of the bar in it."""
 LEAST_PERCENT = 0.25
 COLORS = {BOTH: GREY, SLOWER: VERMILLION, FASTER: BLUE}
+SectionName = Literal["waterfall", "side_by_side", "memory_beside", "changes"]
 WORDS = {BOTH: "the whole step", SLOWER: "slower", FASTER: "faster"}
 
 
@@ -41,23 +51,46 @@ class Drawn:
 
 def page(comparison: Comparison) -> str:
     """A self-contained HTML page."""
-    bars = compared.waterfall(comparison)
+    facts: dict[str, object] = {}
+    for facts_of in SECTIONS.values():
+        facts |= facts_of(comparison)
     return template("compare.html.j2").render(
         version=__version__,
         css=asset("report.css"),
+        compare_css=asset("compare.css"),
         titles=[title(report) for report in (comparison.a, comparison.b)],
         warnings=[warning(report) for report in (comparison.a, comparison.b)],
         verdict=compared.verdict(comparison),
-        figures=compared.figures(comparison),
-        rows=drawn(bars),
-        height=ROW * len(bars),
-        bar_height=BAR,
-        begins=seconds(compared.scale(bars)[0]),
-        words={WORDS[letter]: COLORS[letter] for letter in dict.fromkeys(bar.letter for bar in bars)},
-        memory=compared.memory(comparison),
-        changes=compared.changes(comparison.a, comparison.b),
         commands=[comparison.a.command, comparison.b.command],
+        **facts,
     )
+
+
+def section(name: SectionName, comparison: Comparison) -> Markup:
+    """One section of the page by itself, which wants report.css around it; empty where there is nothing to say."""
+    inner = Markup(template(f"sections/{name}.html.j2").render(SECTIONS[name](comparison)).strip())
+    style = asset("compare.css") + BY_ITSELF
+    return Markup('<style>{}</style><div class="alone">{}</div>').format(style, inner) if inner else Markup()
+
+
+def _waterfall(comparison: Comparison) -> dict[str, object]:
+    bars = compared.waterfall(comparison)
+    return {
+        "rows": drawn(bars),
+        "height": ROW * len(bars),
+        "bar_height": BAR,
+        "begins": seconds(compared.scale(bars)[0]),
+        "words": {WORDS[letter]: COLORS[letter] for letter in dict.fromkeys(bar.letter for bar in bars)},
+    }
+
+
+SECTIONS: Final[Mapping[SectionName, Callable[[Comparison], dict[str, object]]]] = {
+    "waterfall": _waterfall,
+    "side_by_side": lambda comparison: {"figures": compared.figures(comparison)},
+    "memory_beside": lambda comparison: {"memory": compared.memory(comparison)},
+    "changes": lambda comparison: {"changes": compared.changes(comparison.a, comparison.b)},
+}
+"""What each section of the page says, by the name of its template."""
 
 
 def drawn(bars: Sequence[Bar]) -> list[Drawn]:

@@ -1,4 +1,4 @@
-/* A timeline on a canvas, without dependencies: ShardSimTimeline(element, data).
+/* A timeline on a canvas, without dependencies: ShardSimTimeline(element, data, options).
  *
  * data = {duration, end, tracks: [{rank, stream, ranks_folded}],
  *         labels: [{name, title, size, parts: [[title, share]]}],
@@ -7,6 +7,8 @@
  * Each track keeps its slices sorted in typed arrays, so a view costs two binary searches and what it shows. Slices
  * too narrow to be told apart are put together into cells of whole slices and drawn as a stack of their shares: nothing
  * is left out, and a regular schedule looks regular at every zoom.
+ * options.isDark() says whether the page around it is dark; by default it is what the reader's system prefers. Columns
+ * may be arrays of any kind. Call dispose() of what is returned before another one is put into the same element.
  */
 (function () {
   "use strict";
@@ -41,7 +43,7 @@
   const TOUCH_HINT = "Pinch to zoom, drag to move, tap a slice to read it.";
   const STACK = " Where slices are too narrow to draw, a stack shows their shares of the time.";
 
-  function ShardSimTimeline(element, data) {
+  function ShardSimTimeline(element, data, options = {}) {
     const kinds = data.kinds;
     const tracks = indexTracks(data);
     const typical = typicalAction(tracks, kinds);
@@ -61,6 +63,8 @@
     const scale = () => plot() / (view.to - view.from);
     const timeAt = (x) => view.from + (x - size.gutter) / scale();
     const dark = matchMedia("(prefers-color-scheme: dark)");
+    const isDark = options.isDark || (() => dark.matches);
+    const over = new AbortController();
     let theme = THEMES.light, colors = [];
     const closeUp = () => Math.min(full, (plot() / LEGIBLE) * typical);
 
@@ -109,7 +113,7 @@
     function draw() {
       const began = performance.now();
       pending = 0;
-      theme = dark.matches && !printing ? THEMES.dark : THEMES.light;
+      theme = isDark() && !printing ? THEMES.dark : THEMES.light;
       colors = kinds.map((kind) => (kind.key === "bubble" ? theme.bubble : kind.color));
       for (const [swatch, k] of parts.swatches) {
         swatch.style.background = colors[k];
@@ -347,7 +351,7 @@
     }
 
     function onWheel(event) {
-      if (document.activeElement !== canvas && !event.ctrlKey && !event.metaKey) return;
+      if (canvas.getRootNode().activeElement !== canvas && !event.ctrlKey && !event.metaKey) return;
       event.preventDefault();
       if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) pan(event.deltaX / plot());
       else zoom(Math.exp(event.deltaY * 0.002), timeAt(event.offsetX));
@@ -428,12 +432,19 @@
     };
     parts.whole.onclick = () => show(0, full);
     scroller.addEventListener("scroll", schedule);
-    dark.addEventListener("change", schedule);
-    addEventListener("beforeprint", () => { printing = true; draw(); });
-    addEventListener("afterprint", () => { printing = false; schedule(); });
-    new ResizeObserver(schedule).observe(element);
+    const untilOver = { signal: over.signal }, observer = new ResizeObserver(schedule);
+    dark.addEventListener("change", schedule, untilOver);
+    addEventListener("beforeprint", () => { printing = true; draw(); }, untilOver);
+    addEventListener("afterprint", () => { printing = false; schedule(); }, untilOver);
+    observer.observe(element);
     draw();
-    return { draw, show, zoom, sliceAt, view };
+    return { draw, show, zoom, sliceAt, view, dispose };
+
+    function dispose() {
+      over.abort();
+      observer.disconnect();
+      cancelAnimationFrame(pending);
+    }
   }
 
   /* Per track: its slices in the order of their starts; `reach` is the latest end so far, which can be searched. */
