@@ -58,7 +58,9 @@ def over(part: str, operation: str, domain: Domain, hardware: Mapping[str, Value
         rows=np.arange(count),
         hardware=hardware,
     )
-    return made if operation in KERNEL_LAWS else _in_cluster(made)
+    if operation in KERNEL_LAWS:
+        return made
+    return in_cluster(made) if operation in LINKS else None
 
 
 def common(one: Fit, other: Fit) -> Domain:
@@ -84,10 +86,10 @@ def _column(name: str, bounds: tuple[float, float], end: int) -> Array:
     return np.round(np.geomspace(low, high, STEPS))
 
 
-def _in_cluster(samples: Samples) -> Samples | None:
-    """The points in the smallest cluster that has the link."""
+def in_cluster(samples: Samples) -> Samples | None:
+    """The points in the smallest cluster that has the link; None where nobody knows what it joins."""
     points, gpu = dict(samples.points), _gpu_with(samples.part, samples.hardware)
-    if samples.operation not in LINKS or not gpu:
+    if not gpu:
         return None
     num_nodes = points.setdefault("num_nodes", np.ones(len(samples)))
     num_gpus = points.get("num_gpus", 2 * num_nodes)

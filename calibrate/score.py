@@ -18,6 +18,8 @@ from topologies.hardware import Fit
 from topologies.quantity import MICROSECOND
 
 MOST_WORST = 10
+MOST_IMPOSSIBLE = 0.5
+"""Where more of the rows than these cannot be, the unit or the GPU is wrong, and the others are not to be trusted."""
 
 Record = dict[str, object]
 

@@ -11,9 +11,6 @@ from sim.commands import console
 if TYPE_CHECKING:
     from calibrate.score import Score
 
-MOST = 0.5
-"""Where more of the rows than these cannot be, the unit or the GPU is wrong, and the others are not to be trusted."""
-
 
 def score(
     table: Annotated[Path, typer.Argument(help="a CSV in a known layout, or a log of nccl-tests")],
@@ -31,7 +28,7 @@ def score(
         from calibrate import score as scoring
 
         reading = importers.read(table, gpu, fabric)
-        limits.check([reading], [table.name], share=MOST)
+        limits.check([reading], [table.name], share=scoring.MOST_IMPOSSIBLE)
         made = scoring.score(reading, profile_in(profile), tell)
     console.show(_shown(made, table.name, output))
 
