@@ -12,13 +12,16 @@ PIP_INSTALL := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-che
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench accuracy fits no-cuda clean
+.PHONY: help demo web test check bench accuracy fits no-cuda clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/core.stamp  ## one training step of Llama-3-70B on 64 H100, and where its time goes; details in out/demo
 	@$(BIN)/shardsim train llama3-70b dgx-h100 --gpus 64 --out out/demo
+
+web: $(VENV)/web.stamp  ## the app in a browser, until Ctrl-C; ARGS="--port 8600" for another port
+	@$(BIN)/shardsim web $(ARGS)
 
 test: $(VENV)/dev.stamp no-cuda  ## all tests; ARGS="tests/laws -k ring" for some of them
 	$(BIN)/python -m pytest -n auto $(ARGS)
@@ -57,6 +60,11 @@ $(VENV)/core.stamp: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "ShardSim needs Python 3.11 or newer: make PYTHON=...")'
 	@$(PYTHON) -m venv --without-pip $(VENV)
 	@$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/web.stamp: pyproject.toml $(VENV)/core.stamp
+	@echo "installing the app into $(VENV) ..."
+	@$(PIP_INSTALL) --editable '.[web]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml $(VENV)/core.stamp

@@ -12,13 +12,13 @@ from sim.commands.compare import compare
 from sim.commands.explain import explain
 from sim.commands.train import train
 from sim.commands.validate import validate
+from sim.commands.web import web
 
 LATER = {
     "serve": "simulate an inference server under load",
     "plan": "search the best layout",
     "sweep": "run a study of many scenarios",
     "report": "write a planning report",
-    "web": "open the app",
 }
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ COMMANDS = (
     catalogue.gpus,
     catalogue.links,
     catalogue.schema,
+    web,
 )
 app.command("train")(train)
 app.command("explain")(explain)

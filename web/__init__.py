@@ -1,1 +1,1 @@
-"""The what-if app: the pages of a browser over `sim`, with no logic of their own. It comes with a later release."""
+"""The what-if app: pages over `sim` and `calibrate`, with no logic of their own. `shardsim web` opens it."""
