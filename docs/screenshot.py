@@ -1,37 +1,58 @@
-"""Take the picture of the README: the timeline of a report.html, as a PNG (needs playwright and a Chromium).
+"""Take the pictures of the README, as PNGs, of a report.html or a page of the app (needs playwright and a Chromium).
 
 python docs/screenshot.py out/report.html docs/images/timeline.png
+python docs/screenshot.py http://127.0.0.1:8501/bubbles docs/images/app-bubbles.png --wait canvas
 """
 
 import argparse
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+WIDTH, HEIGHT, WIDTH_OF_APP = 1280, 900, 1440
+PATIENCE = 60_000
 
 
 def main() -> None:
-    """Read the two paths, open the page, write the picture."""
-    parser = argparse.ArgumentParser(description="The timeline of a report.html as a PNG.")
-    parser.add_argument("report", type=Path)
+    """Read the flags, open the page, write the picture."""
+    parser = argparse.ArgumentParser(description="The timeline of a report.html, or a page of the app, as a PNG.")
+    parser.add_argument("page", help="a report.html, or an address of the app")
     parser.add_argument("picture", type=Path)
-    parser.add_argument("--selector", default="#timeline", help="what to picture; 'main' is the whole page")
+    parser.add_argument("--selector", default="#timeline", help="of a report, what to picture; 'main' is all of it")
+    parser.add_argument("--wait", default="canvas", help="of the app, what must have been drawn")
+    parser.add_argument("--height", type=int, default=HEIGHT, help="of the app's window, in pixels")
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     flags = parser.parse_args()
     flags.picture.parent.mkdir(parents=True, exist_ok=True)
-    take(flags.report, flags.picture, flags.selector, flags.chromium)
-
-
-def take(report: Path, picture: Path, selector: str, chromium: str) -> None:
-    """One element of the page at 1,280 pixels wide, light, at twice the resolution, without the tools of the reader."""
+    is_app = flags.page.startswith("http")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, device_scale_factor=2, color_scheme="light")
-        page.goto(report.resolve().as_uri())
-        page.add_style_tag(content=".sst-tools, .sst-hint { display: none } #timeline { padding: 4px 0 }")
-        page.locator(selector).screenshot(path=picture)
+        browser = playwright.chromium.launch(executable_path=flags.chromium, args=QUIET)
+        page = browser.new_page(
+            viewport={"width": WIDTH_OF_APP if is_app else WIDTH, "height": flags.height},
+            device_scale_factor=1 if is_app else 2,
+            color_scheme="light",
+        )
+        if is_app:
+            take_app(page, flags.page, flags.wait, flags.picture)
+        else:
+            take_report(page, Path(flags.page), flags.selector, flags.picture)
         browser.close()
+
+
+def take_report(page: Page, report: Path, selector: str, picture: Path) -> None:
+    """One element of the page at twice the resolution, without the tools of the reader."""
+    page.goto(report.resolve().as_uri())
+    page.add_style_tag(content=".sst-tools, .sst-hint { display: none } #timeline { padding: 4px 0 }")
+    page.locator(selector).screenshot(path=picture)
+
+
+def take_app(page: Page, address: str, wait: str, picture: Path) -> None:
+    """The window, once what it waits for is drawn and nothing is under way."""
+    page.goto(address)
+    page.locator(wait).first.wait_for(timeout=PATIENCE)
+    page.locator('[data-testid="stStatusWidget"]').wait_for(state="detached", timeout=PATIENCE)
+    page.screenshot(path=picture)
 
 
 if __name__ == "__main__":
