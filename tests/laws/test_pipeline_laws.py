@@ -79,8 +79,11 @@ def test_without_messages_the_engine_plays_the_dry_run(size: Size, lasts: dict[s
 def test_a_message_comes_between_a_pass_and_the_pass_of_another_rank_that_needs_it(
     size: Size, times: PassTimes, message: float
 ) -> None:
+    """A chunk's pass takes quarters of a second, which are exact in binary."""
     schedule = make(size)
-    timeline = play(schedule, PassTimes(**{**fields(times), "message": message}))
+    chunks = schedule.model_stages / schedule.num_ranks
+    of_rank = {name: chunks * seconds for name, seconds in fields(times).items()}
+    timeline = play(schedule, PassTimes(**of_rank, message=message))
     done = {action: (start, end) for rank in range(schedule.num_ranks) for action, start, end in passes(timeline, rank)}
     for action, (start, _) in done.items():
         source = source_of(schedule, action, done)

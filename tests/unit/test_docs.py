@@ -25,6 +25,7 @@ from calibrate.verification import verified
 from sim import models, run_scenario, scenario
 from sim.commands import console
 from sim.plan import Plan
+from tests.command import Shardsim
 from tests.processor import CPU
 from tests.verified import PIPELINE, verification
 from topologies.document import Value
@@ -53,7 +54,8 @@ def calibrate(arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return run([sys.executable, "-m", "calibrate.cli", *shlex.split(arguments)], folder)
 
 
-def shardsim(arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def shardsim_alone(arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """In a process of its own."""
     return run([sys.executable, "-m", "sim.cli", *shlex.split(arguments)], folder)
 
 
@@ -68,9 +70,10 @@ def commands() -> list[str]:
 
 
 @pytest.mark.parametrize("arguments", commands())
-def test_a_command_of_the_readme_runs(arguments: str, tmp_path: Path) -> None:
-    done = shardsim(arguments, tmp_path)
-    assert (done.returncode, done.stdout != "") == (0, True), done.stderr
+def test_a_command_of_the_readme_runs(arguments: str, folder: Path, shardsim: Shardsim) -> None:
+    (folder / "examples").symlink_to(ROOT / "examples")
+    done = shardsim(*shlex.split(arguments))
+    assert (done.code, done.out != "") == (0, True), done.err
 
 
 def calls_of_calibrate() -> list[tuple[str, ...]]:
@@ -108,7 +111,7 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
         r"^demo:.*\n\t@\S+/shardsim (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert recipe is not None
-    done = shardsim(recipe[1], tmp_path)
+    done = shardsim_alone(recipe[1], tmp_path)
     shown = next(block for block in blocks(README, "text") if block.startswith("llama3-70b on 64 GPUs"))
     assert done.stdout.startswith(shown)
     written = sorted(path.name for path in (tmp_path / "out/demo").iterdir())
@@ -202,14 +205,14 @@ def first_column(heading: str, page: str = DESIGN) -> set[str]:
 
 
 def test_the_keys_in_the_design_are_those_of_the_json(tmp_path: Path) -> None:
-    done = shardsim("train llama3-8b dgx-h100 --gpus 8 --format json", tmp_path)
+    done = shardsim_alone("train llama3-8b dgx-h100 --gpus 8 --format json", tmp_path)
     result = json.loads(done.stdout)
     assert first_column("| key | unit | meaning |") == set(result)
     assert first_column("| key of `breakdown` | time in which |") == set(result["breakdown"])
 
 
 def test_the_keys_of_explain_in_its_page_are_those_of_the_json(tmp_path: Path) -> None:
-    done = shardsim("explain llama3-8b dgx-h100 --gpus 8 --format json", tmp_path)
+    done = shardsim_alone("explain llama3-8b dgx-h100 --gpus 8 --format json", tmp_path)
     assert first_column("| key of `explain` | meaning |", EXPLAIN) == set(json.loads(done.stdout))
 
 
