@@ -27,7 +27,7 @@ from topologies.fits import profile
 KILLS = 10
 PAUSE = 0.01
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-NAMED = ("--only", "memory bound", "--quick", "--backend", "gloo")
+NAMED = ("--only", "attention forward", "--quick", "--backend", "gloo")
 
 
 def tell_slowly(
