@@ -164,14 +164,19 @@ def read_text(path: Path, *, what: str = "YAML or JSON") -> str:
         raise InputError(f"{shorten(str(path))}: cannot be read: {reason.lower()}") from None
     if not regular:
         raise InputError(f"{path}: not a regular file; name a {what} file")
+    return decoded(content, path.name, what=what)
+
+
+def decoded(content: bytes, name: str, *, what: str = "YAML or JSON") -> str:
+    """The text of a file's content. Raises InputError for one that is too large, or no text."""
     if len(content) > MAX_NBYTES:
-        raise InputError(f"{path.name}: larger than 1 MB; a file of this kind holds a few kB")
+        raise InputError(f"{name}: larger than 1 MB; a file of this kind holds a few kB")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError(f"{path.name}: not UTF-8 text; write {what}") from None
+        raise InputError(f"{name}: not UTF-8 text; write {what}") from None
     if "\0" in text:
-        raise InputError(f"{path.name}: binary data, not text; write {what}")
+        raise InputError(f"{name}: binary data, not text; write {what}")
     return text
 
 

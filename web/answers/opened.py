@@ -7,7 +7,7 @@ from typing import Final
 
 from sim import models
 from sim.scenario.scenario import is_file
-from topologies.document import MAX_NBYTES, InputError, Value, parse, shorten
+from topologies.document import InputError, Value, decoded, parse, shorten
 from web import controls, links, scenarios
 
 _MODEL_FIELDS: Final = ("num_layers", "hidden_size", "model_type", "architectures", "text_config")
@@ -25,7 +25,7 @@ def file(content: bytes, name: str, present: str) -> controls.Settings:
 
     Raises InputError for a file that is neither, and for one beyond the limits of `topologies.document`.
     """
-    text = _decoded(content, name)
+    text = decoded(content, shorten(name))
     data = _parsed(text, name)
     fields = data if isinstance(data, dict) else {}
     if "kind" not in fields and any(field in fields for field in _MODEL_FIELDS):
@@ -36,18 +36,6 @@ def file(content: bytes, name: str, present: str) -> controls.Settings:
             f"{shorten(name)}: neither a scenario nor a model; a scenario has fields such as 'model: llama3-8b'"
         )
     return controls.taken_apart(text)
-
-
-def _decoded(content: bytes, name: str) -> str:
-    if len(content) > MAX_NBYTES:
-        raise InputError(f"{shorten(name)}: larger than 1 MB; a file of this kind holds a few kB")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{shorten(name)}: not UTF-8 text; open YAML or JSON") from None
-    if "\0" in text:
-        raise InputError(f"{shorten(name)}: binary data, not text; open YAML or JSON")
-    return text
 
 
 def _parsed(text: str, name: str) -> Value:
