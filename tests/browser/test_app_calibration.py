@@ -1,6 +1,7 @@
 """A walk through the page Calibration: parts and their laws, a log of one's own fabric, its fit, two parts."""
 
 import json
+import re
 
 import pytest
 
@@ -17,9 +18,12 @@ def test_a_walk_through_calibration(page, app) -> None:
     page.get_by_role("combobox", name="Part").fill("nvlink4")
     page.get_by_role("option", name="nvlink4", exact=True).click()
     page.get_by_text("calibrate show nvlink4").wait_for()
+    settled(page)
     page.get_by_role("combobox", name="Operation").fill("nccl node")
     page.get_by_role("option", name="nccl node", exact=True).click()
+    page.wait_for_url(re.compile("operation="))
     page.get_by_role("radio", name="time").click()
+    page.wait_for_url(re.compile("(?=.*operation=)(?=.*fits_draw=time)"))
     settled(page)
     page.goto(page.url)
     settled(page)

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,8 @@ def asked(address: str) -> tuple[int, dict[str, str], str]:
     async def send(message):
         messages.append(message)
 
-    asyncio.run(Shell(PlainTextResponse("the app"))(scope, None, send))
+    with ThreadPoolExecutor(1) as elsewhere:  # a browser of another test may keep a loop in this thread
+        elsewhere.submit(asyncio.run, Shell(PlainTextResponse("the app"))(scope, None, send)).result()
     begin, *rest = messages
     headers = {name.decode(): value.decode() for name, value in begin["headers"]}
     return begin["status"], headers, b"".join(one["body"] for one in rest).decode()
