@@ -20,7 +20,9 @@ def on_ranks(
 ) -> list[Result]:
     """What each of so many processes makes of `work`, a function of a module; `folder` is new for each call."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    multiprocessing.spawn(_worker, (work, num_ranks, folder, dtype), nprocs=num_ranks)
+    multiprocessing.set_forkserver_preload([__name__])  # PyTorch is imported once, not by every rank
+    arguments = (work, num_ranks, folder, dtype)
+    multiprocessing.start_processes(_worker, arguments, nprocs=num_ranks, start_method="forkserver")
     return [torch.load(folder / f"{rank}", weights_only=False) for rank in range(num_ranks)]
 
 

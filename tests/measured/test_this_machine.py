@@ -1,6 +1,7 @@
-"""The whole way on the machine at hand, by the command line: measured, fitted, real blocks beside what is predicted.
+"""The whole way on the machine at hand, by the command line: measured, fitted, real pipelines beside what is predicted.
 
-How near the predictions are depends on what else runs here, so that is reported, not asserted.
+How near the predictions are depends on what else runs here, so that is reported, not asserted. Half of the quick plan
+and the pipelines alone: tests/unit/test_sharded_*.py hold every block to its reference.
 """
 
 import json
@@ -13,7 +14,7 @@ import pytest
 from sim.commands.console import OK, PARTIAL
 from tests.command import ROOT
 
-NUM_BLOCKS = 16
+NUM_PIPELINES = 3
 MINUTES = 6
 
 
@@ -26,9 +27,9 @@ def calibrate(*arguments: object) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(60 * 2 * MINUTES)
 def test_measured_fitted_and_verified_on_two_processes(tmp_path: Path) -> None:
-    """A loaded machine may not get through the plan in its minute: that is said (5), and what is there is fitted."""
+    """The machine does not get through the plan in that time: that is said (5), and what is there is fitted."""
     folder = tmp_path / "profile"
-    measured = calibrate("run", "--backend", "gloo", "--processes", 2, "--quick", "--out", folder)
+    measured = calibrate("run", "--backend", "gloo", "--processes", 2, "--quick", "--minutes", 0.4, "--out", folder)
     assert measured.returncode in (OK, PARTIAL), measured.stderr
     fitted = calibrate("fit", folder / "samples.jsonl", "--out", tmp_path / "fits", "--format", "json")
     assert fitted.returncode == OK, fitted.stderr
@@ -36,10 +37,11 @@ def test_measured_fitted_and_verified_on_two_processes(tmp_path: Path) -> None:
     assert "values" in found["gemm fp32"]
     assert {"values", "reason"} & found["gloo"].keys(), "where all cores are busy, its times may be beyond any law"
 
-    verified = calibrate("verify", "--backend", "gloo", "--profile", folder / "profile.yaml", "--format", "json")
+    profile = ("--profile", folder / "profile.yaml")
+    verified = calibrate("verify", "--backend", "gloo", *profile, "--only", "pipeline", "--format", "json")
     assert verified.returncode == OK, verified.stderr
     blocks = json.loads(verified.stdout)["blocks"]
-    assert len(blocks) == NUM_BLOCKS
+    assert len(blocks) == NUM_PIPELINES
     assert all(block["equal"] for block in blocks)
     assert all(0 < block["predicted_s"] < float("inf") for block in blocks)
     for block in blocks:

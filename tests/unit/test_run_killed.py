@@ -2,7 +2,6 @@
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -105,28 +104,15 @@ def test_killed_at_ten_random_moments_nothing_that_was_told_is_lost(tmp_path: Pa
     assert set(os.listdir(folder)) <= {"profile.yaml", "profile.yaml.part", "samples.jsonl"}
 
 
-only_linux = pytest.mark.skipif(
-    not Path("/proc/self/task").exists(), reason="only Linux tells which processes a run started"
-)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # starts many processes: half a minute on a quiet machine
-@only_linux
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells which processes a run started")
 def test_real_ranks_end_with_the_run_that_is_killed_and_resume_finishes(tmp_path: Path) -> None:
-    command, before = _killed(tmp_path / "p", os.kill)
+    command, before = _killed(tmp_path / "p")
     _finish(command, tmp_path / "p", before)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@only_linux
-def test_real_ranks_end_with_the_run_and_all_that_it_started_in_its_group(tmp_path: Path) -> None:
-    """As `timeout` and schedulers kill."""
-    _killed(tmp_path / "p", os.killpg)
-
-
-def _killed(folder: Path, kill: Callable[[int, int], None]) -> tuple[Sequence[str], int]:
+def _killed(folder: Path) -> tuple[Sequence[str], int]:
     """A run that is killed with two ranks: its command, and how many points its journal held before."""
     command = [sys.executable, "-m", "calibrate.cli", "run", *NAMED, "--out", str(folder)]
     killed = subprocess.Popen(
@@ -135,7 +121,7 @@ def _killed(folder: Path, kill: Callable[[int, int], None]) -> tuple[Sequence[st
     before = _wait_for_points(killed, folder / journal.NAME)
     ranks = _ranks(killed.pid)
     assert len(ranks) == 2
-    kill(killed.pid, signal.SIGKILL)
+    killed.kill()
     killed.wait()
     _wait_for_the_end(ranks)
     assert not (folder / run.PROFILE).exists()
