@@ -5,6 +5,7 @@ little. How well the fit holds is judged on points that it never saw: each half 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ NUM_RESAMPLED = 200
 HOLD = 0.01
 """A parameter that is e times its start weighs as much as one point that is 1 % off: what the samples say little of
 stays where it was, in place of running to a limit."""
+MANY = 16
+"""Different values of an input, from which on a curve along it is sought."""
 SMALL = 1e-4
 """Share of itself by which a parameter is moved to see what it does."""
 
@@ -60,6 +63,8 @@ def best_values(
     part: Part, law: Law[Part], samples: Samples, *, seed: int = 0, start: Values | None = None
 ) -> dict[str, float]:
     """The parameters with the least robust squared log error; one that no sample speaks of stays where it starts."""
+    whole = law
+    law = _sought(law, samples, start or {})
     thinned = _thinned(samples, seed)
     names = list(law.parameters)
     begin = np.array([_inside(law, name, (start or {}).get(name)) for name in names])
@@ -86,7 +91,22 @@ def best_values(
         ftol=ENOUGH,
         max_nfev=60,
     )
-    return dict(zip(names, map(float, _from_search(found.x, logarithmic)), strict=True))
+    made = dict(zip(names, map(float, _from_search(found.x, logarithmic)), strict=True))
+    kept = _kept(whole, law, start or {})
+    return {name: made[name] if name in made else kept[name] for name in whole.parameters}
+
+
+def _sought(law: Law[Part], samples: Samples, start: Values) -> Law[Part]:
+    """The law with those parameters only that the points can tell; the others stay where they start."""
+    few = {name for name, column in samples.points.items() if len(np.unique(column)) < MANY}
+    told = {name: parameter for name, parameter in law.parameters.items() if not parameter.along & few}
+    sought = replace(law, parameters=told)
+    kept = _kept(law, sought, start)
+    return replace(sought, seconds=lambda part, values, points: law.seconds(part, {**kept, **values}, points))
+
+
+def _kept(law: Law[Part], sought: Law[Part], start: Values) -> dict[str, float]:
+    return {name: _inside(law, name, start.get(name)) for name in law.parameters if name not in sought.parameters}
 
 
 def cross_validated(

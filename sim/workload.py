@@ -12,7 +12,8 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 class ExpertLoad:
     """How the router deals tokens to the experts of a layer.
 
-    balanced: to all alike. power_law: an expert's popularity is drawn from a density x^-`exponent`. histogram: it is
+    balanced: to all alike. power_law: an expert's popularity is drawn from a density x^-`exponent`, between limits: in
+    training those of a batch (sim.costs.expert_load), in serving of a whole load (expert_routing). histogram: it is
     proportional to what `histograms` says of each expert; one histogram for all layers, or one for each layer that has
     experts. The ranks of an ep group take the experts in order, so many each.
     capacity_factor: an expert takes at most so many times its even share of the tokens and drops the rest, and is
@@ -23,6 +24,11 @@ class ExpertLoad:
     exponent: float = 0.0
     histograms: tuple[tuple[float, ...], ...] = ()
     capacity_factor: float | None = None
+
+
+ROUTED = ExpertLoad(kind="power_law", exponent=1.0)
+"""How a served model's router deals tokens where nobody says it: none is even. The exponent is about that
+of published loads [aiconfigurator, collector: x^-1.01 for DeepSeek-V3, x^-1.2 for Qwen3-235B]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

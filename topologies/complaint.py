@@ -56,9 +56,9 @@ def _worst(errors: "list[ErrorDetails]") -> "ErrorDetails":
 def _complaint(error: "ErrorDetails", location: Location, model: "type[BaseModel]") -> str:
     kind, value = error["type"], error["input"]
     if kind == "extra_forbidden":
-        known = _fields(model, location[:-1])
-        fix = closest(str(location[-1]), known) or (f"; known here: {', '.join(known)}" if known else "; take it out")
-        return f"unknown field{fix}"
+        name, known = str(error["loc"][-1]), _fields(model, error["loc"][:-1])
+        fix = closest(name, known) or (f"; known here: {', '.join(known)}" if known else "; take it out")
+        return f"unknown field{'' if location[-1:] == (name,) else f' {shorten(name)}'}{fix}"
     if kind == "missing":
         return "this field is missing; add it"
     if kind == "value_error":

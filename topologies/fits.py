@@ -112,9 +112,11 @@ def _link_over(link: Link, fits_by_part: Mapping[str, Fits]) -> Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relative:
-    """What tells how alike two GPUs are: what an SM multiplies per second, and the bandwidth of the memory."""
+    """What tells how alike two GPUs are: whether they multiply in fp8, what an SM multiplies per second in 16 bits, and
+    the bandwidth of the memory."""
 
     name: str
+    has_fp8: bool
     rate_of_sm: float
     memory_bandwidth: float
 
@@ -122,14 +124,16 @@ class Relative:
 def relative(name: str, peak_flops: Mapping[str, float], num_sms: int, memory_bandwidth: float) -> Relative:
     """A GPU as others see it that may borrow from it."""
     rate = peak_flops.get("bf16") or peak_flops.get("fp16") or max(peak_flops.values())
-    return Relative(name=name, rate_of_sm=rate / num_sms, memory_bandwidth=memory_bandwidth)
+    has_fp8 = "fp8" in peak_flops
+    return Relative(name=name, has_fp8=has_fp8, rate_of_sm=rate / num_sms, memory_bandwidth=memory_bandwidth)
 
 
 def with_fits(gpu: Gpu, relatives: Iterable[Relative]) -> Gpu:
-    """The GPU with its own fits, and for other operations those of the nearest of its `relatives`."""
+    """The GPU with its own fits, and for other operations those of the nearest of its `relatives`: a generation without
+    fp8 takes those of one with it last, whatever their SMs multiply."""
     own = dict(fits_of(gpu.name))
     this = relative(gpu.name, gpu.peak_flops, gpu.num_sms, gpu.memory_bandwidth)
-    for other in sorted(relatives, key=lambda one: distance(this, one)):
+    for other in sorted(relatives, key=lambda one: (one.has_fp8 and not this.has_fp8, distance(this, one))):
         _borrow(own, other.name)
     return replace(gpu, fits=own) if own else gpu
 

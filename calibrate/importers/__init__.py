@@ -26,6 +26,7 @@ from calibrate.importers import (
     nccl,
     nccl_json,
     nccl_tests,
+    operators,
     traces,
     written,
 )
@@ -62,6 +63,9 @@ READERS = (
     Reader(columns=flash_attention.COLUMNS, read=flash_attention.read, left_out=flash_attention.LEFT_OUT),
     Reader(columns=memory_bound.COLUMNS, read=memory_bound.read, left_out=memory_bound.LEFT_OUT),
     Reader(columns=gemm.COLUMNS, read=gemm.read, left_out=gemm.LEFT_OUT),
+    Reader(columns=operators.BY_TOKENS, read=operators.read_products, left_out=operators.PRODUCTS_ONLY),
+    Reader(columns=operators.BY_SEQUENCES, read=operators.read_products, left_out=operators.PRODUCTS_ONLY),
+    Reader(columns=operators.OF_ATTENTION, read=operators.read_attention, left_out=operators.ONE_KIND_ONLY),
     Reader(columns=best_products.COLUMNS, read=best_products.read, left_out=best_products.LEFT_OUT),
 )
 
@@ -92,6 +96,8 @@ def read(path: Path, gpu: str | None, fabric: str | None) -> Reading:
 
 def _from_table(table: Table, skipped: Sequence[Skipped], gpu: str | None, fabric: str | None) -> Reading:
     """The samples that the reader of the table's layout finds, and every row that is in none of them."""
+    if "hardware" in table and "gpu" not in table:
+        table = table.with_column("gpu", table.texts("hardware"))
     filled = _filled(_filled(table, "gpu", gpu), "fabric", fabric)
     reader = _reader(filled)
     table = table if reader is OURS else filled

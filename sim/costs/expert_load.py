@@ -132,9 +132,16 @@ def _mean_load(histograms: Array) -> Load:
 @lru_cache(maxsize=256)
 def _drawn_ranks(num_tokens: int, top_k: int, num_experts: int, ep: int, skew: float) -> Array:
     """Histograms of all ranks, fullest first, for each draw of popularities from a bounded power law."""
-    random = np.random.default_rng(0)
     many = num_tokens * top_k > num_experts
-    low, high = (1.0, max(MOST_OF_TOKENS * num_tokens, 1.0)) if many else (FEW_LOW, FEW_HIGH)
+    limits = (1.0, max(MOST_OF_TOKENS * num_tokens, 1.0)) if many else (FEW_LOW, FEW_HIGH)
+    return drawn_ranks(num_tokens, top_k, num_experts, ep, skew, *limits)
+
+
+def drawn_ranks(
+    num_tokens: int, top_k: int, num_experts: int, ep: int, skew: float, low: float, high: float
+) -> Array:  # fmt: skip
+    """The same where popularities lie between two limits: draws x ranks x experts of each."""
+    random = np.random.default_rng(0)
     popularity = _power_law(random.random((NUM_DRAWS, num_experts)), low, high, skew)
     num_rows = num_tokens * top_k
     wanted = num_rows * popularity / popularity.sum(axis=1, keepdims=True)

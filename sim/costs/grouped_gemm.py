@@ -15,6 +15,7 @@ from sim.costs import ELEMENT, processor
 from sim.costs.expert_load import HEIGHTS, Load, balanced_load, load_of, power_law_load
 from sim.costs.gemm.formats import FORMATS
 from sim.costs.gemm.laws import values_of
+from sim.costs.gemm.tiles import HOPPER, generation_of
 from sim.costs.law import Array, Law, Parameter, Points, Values, fit_of
 from topologies.hardware import Gpu
 from topologies.quantity import MICROSECOND, NANOSECOND
@@ -28,23 +29,29 @@ _PLACES: Final = tuple((HEIGHTS.index(height), height, width) for height, width 
 
 
 class _Format(NamedTuple):
-    """Whose peak the products run against, the bytes of an operand's element, the law whose parameters they take."""
+    """Whose peak the products run against, the bytes of an operand's element and of a weight, the law whose parameters
+    they take."""
 
     peak: str
     nbytes: float
+    weight: float
     law: str
 
 
 _FORMATS: Final[Mapping[str, _Format]] = {
-    "bf16": _Format("bf16", 2, "bf16"),
-    "fp16": _Format("fp16", 2, "bf16"),
-    "fp8": _Format("fp8", 1, "fp8"),
-    "fp8_block": _Format("fp8", 1, "fp8_block"),
-    "mxfp8": _Format("fp8", FORMATS["mxfp8"].weight, "fp8"),
-    "nvfp4": _Format("fp4", FORMATS["nvfp4"].weight, "fp8"),
+    "bf16": _Format("bf16", 2, 2, "bf16"),
+    "fp16": _Format("fp16", 2, 2, "bf16"),
+    "fp8": _Format("fp8", 1, 1, "fp8"),
+    "fp8_block": _Format("fp8", 1, 1, "fp8_block"),
+    "mxfp8": _Format("fp8", FORMATS["mxfp8"].weight, FORMATS["mxfp8"].weight, "fp8"),
+    "nvfp4": _Format("fp4", FORMATS["nvfp4"].weight, FORMATS["nvfp4"].weight, "fp8"),
+    **{name: _Format("bf16", ELEMENT, FORMATS[name].weight, "bf16") for name in FORMATS if FORMATS[name].dequantises},
 }
 """fp16 runs like bf16. Nobody published grouped products in mxfp8 or nvfp4: they are those of fp8 with their own bytes,
-and reach of their peak as much more or less than it as dense products do."""
+and reach of their peak as much more or less than it as dense products do. Where only weights have few bits the product
+is that of bf16 with fewer bytes of weights, on tensor cores that are fed from registers."""
+UNPACKED: Final = 0.629
+"""Share of Hopper's rate that such instructions reach (mma.sync beside wgmma) [Luo et al. 2024, arXiv 2402.13499]."""
 
 
 def _parameters(
@@ -122,6 +129,19 @@ def grouped_weight_gradient(
     return float(_overlapped(np.array(memory), np.array(tiled), values)) + gpu.fit["kernel_latency"]
 
 
+def expert_layer(
+    gpu: Gpu, load: Load, num_tokens: Array, *, hidden: int, width: float, num_experts: int, precision: str
+) -> Array:
+    """Seconds of a layer of experts on one rank: rows permuted, gate and up, activation, down, rows added to tokens.
+
+    `load` is the rank's, a row for each of `num_tokens`, the tokens that it knows; `num_experts` it has, of `width`.
+    `precision` is one of `grouped_gemm`'s or weight-only.
+    """
+    values, form = _of_precision(gpu, precision)
+    sizes = np.full_like(num_tokens, hidden), np.full_like(num_tokens, width)
+    return _of_load(gpu, values, form, load, num_tokens, *sizes, num_experts, 1.0)
+
+
 def law_of(precision: str) -> Law[Gpu]:
     """The law that a layer of experts in a precision takes its parameters from."""
     return LAW_OF[_FORMATS[precision].law]
@@ -137,6 +157,8 @@ def _of_precision(gpu: Gpu, precision: str) -> tuple[Values, _Format]:
     values = fit_of(gpu, LAW_OF[form.law]).values
     if is_measured(precision):
         return values, form
+    if FORMATS[precision].dequantises:
+        return {**values, "rate": values["rate"] * (UNPACKED if generation_of(gpu) is HOPPER else 1.0)}, form
     ratio = values_of(gpu, precision)["rate"] / values_of(gpu, form.law)["rate"]
     return {**values, "rate": values["rate"] * ratio}, form
 
@@ -156,8 +178,15 @@ def _layer(gpu: Gpu, values: Values, points: Points, form: _Format) -> Array:
     """
     tokens, hidden, width = points["num_tokens"], points["hidden"], points["ffn"] / points["tp"]
     local = points["num_experts"] / points["ep"]
-    load = _load(points)
     slower = 1 + (values["untuned"] - 1) * points["untuned"]
+    return _of_load(gpu, values, form, _load(points), tokens, hidden, width, local, slower)
+
+
+def _of_load(
+    gpu: Gpu, values: Values, form: _Format, load: Load, tokens: Array, hidden: Array, width: Array,
+    local: Array | float, slower: Array | float,
+) -> Array:  # fmt: skip
+    """A layer on a rank that knows so many tokens, of whose experts the load says how many rows they get."""
     products = _product(gpu, values, form, load, 2 * width, hidden, slower=slower)
     products += _product(gpu, values, form, load, hidden, width, slower=slower)
     permuted = load.rows * (form.nbytes + ELEMENT) + (np.minimum(tokens, load.rows) + tokens) * ELEMENT
@@ -194,7 +223,7 @@ def _product(
     slower: Array | float = 1.0,
 ) -> Array:
     """One grouped product: weights and rows through the HBM, tiles through the SMs, each partly hidden by the other."""
-    weights = load.active * n * k * form.nbytes
+    weights = load.active * n * k * form.weight
     resident = np.clip(1 - weights / (gpu.l2_nbytes * values["l2_share"]), 0, 1)
     from_hbm = weights * (1 - resident) * slower
     traffic = from_hbm + weights * resident / values["l2_speed"] + load.rows * (k * form.nbytes + n * output_nbytes)
@@ -218,13 +247,15 @@ def _fastest_tiles(gpu: Gpu, values: Values, form: _Format, load: Load, n: Array
 
 def _seconds_per_k(gpu: Gpu, values: Values, form: _Format, height: int, width: int) -> float:
     """Of one tile on one SM: the smaller it is, the more operands are fetched per multiplication."""
-    largest = _saturation(*max(TILES), values["fetch"])
+    bytes_of_weight = form.weight / form.nbytes
+    reached, largest = (_saturation(*tile, bytes_of_weight, values["fetch"]) for tile in ((height, width), max(TILES)))
     rate = gpu.peak_flops[form.peak] * gpu.fit["gemm_efficiency"] * values["rate"] / gpu.num_sms
-    return 2 * height * width / (rate * _saturation(height, width, values["fetch"]) / largest)
+    return 2 * height * width / (rate * reached / largest)
 
 
-def _saturation(height: int, width: int, fetch: float) -> float:
-    intensity = height * width / (height + width)
+def _saturation(height: int, width: int, bytes_of_weight: float, fetch: float) -> float:
+    """By multiply-adds for each operand fetched; a weight counts by its bytes over those of a row's number."""
+    intensity = height * width / (height + width * bytes_of_weight)
     return intensity / (intensity + fetch)
 
 

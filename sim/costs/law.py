@@ -28,12 +28,17 @@ TIMED: Final = "measured by calibrate run"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """What a fit looks for: where it starts, and between which limits. `meaning` says it in words, with the unit."""
+    """What a fit looks for: where it starts, and between which limits. `meaning` says it in words, with the unit.
+
+    A fit to points with few different values of one of the inputs in `along` leaves it where it starts: a curve through
+    those few says nothing of sizes beside them.
+    """
 
     start: float
     low: float
     high: float
     meaning: str
+    along: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

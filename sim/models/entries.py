@@ -27,6 +27,7 @@ _FAMILIES = (
     "qwen3",
     "deepseek",
     "kimi",
+    "minimax",
     "gpt-oss",
     "nemotron",
     "grok",

@@ -126,6 +126,9 @@ class ModelFile(_Section):
     mtp_layers: Annotated[int, Field(ge=0, le=100)] = 0
     """Tokens after the next that are predicted too in training, each by a layer more (multi-token prediction)."""
 
+    longest_context: _Tokens | None = None
+    """Tokens that a server takes in one request (max_position_embeddings); left out where that is max_seq_len."""
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         self._heads_fit() if self.mla is None else self._latents_fit(self.mla)
@@ -190,6 +193,7 @@ class ModelFile(_Section):
             window=self.window,
             full_every=self.full_every,
             mtp_layers=self.mtp_layers,
+            longest_context=self.longest_context,
         )
 
 

@@ -65,7 +65,8 @@ class Transformer:
     and keys are normed per head. `window` is the span of sliding-window layers: all but every `full_every`-th layer
     (0: all layers) see that many tokens; full_every=2 with layer 0 windowed, layer 1 full, and so on. Where there is
     `mla`, it has the widths of the heads; then num_kv_heads is num_heads and head_dim the width of a value. `moe` and
-    `mla` have no biases but those of the MLPs and of the output projection.
+    `mla` have no biases but those of the MLPs and of the output projection. `longest_context` is the tokens that it may
+    be served with where they are not the `max_seq_len` of pre-training.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Transformer:
     window: int | None = None
     full_every: int = 0
     mtp_layers: int = 0
+    longest_context: int | None = None
 
     @property
     def query_width(self) -> int:

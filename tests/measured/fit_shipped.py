@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.measured.kernels import FOLDER, GPUS
+from tests.measured.kernels import FOLDER, GPUS, SERVED
 
 TARGET = Path(__file__).parents[2] / "topologies" / "fits"
 AICONFIGURATOR = "aiconfigurator-core 0.12.0"
@@ -32,6 +32,7 @@ LOTS = (
         Lot(paths=(f"gemm/moe_{name}.csv",), source=f"{AICONFIGURATOR}, {name.upper()} tables", gpu=GPUS[name])
         for name in ("h100", "h200")
     ),
+    Lot(paths=SERVED, source="LLMServingSim 2.0, operators of vLLM 0.19 (casys-kaist/LLMServingSim 5daddb2)"),
     Lot(paths=("memory_bound/elementwise_ops.csv",), source="Vidur's profiles of kernels (MIT)"),
     Lot(paths=(*(f"collectives/nccl_{name}_1node.csv" for name in GPUS), "collectives/nccl_tests_published.csv"),
         source=f"{AICONFIGURATOR}, and published logs of nccl-tests"),

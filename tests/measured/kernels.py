@@ -67,11 +67,13 @@ class Outcome:
 
 
 GPUS = {"h100": H100, "h200": "h200-sxm", "a100": "a100-80gb-sxm", "b200": "b200-sxm"}
+SERVED = tuple(f"serving/vllm_runs/{name}.csv" for name in ("dense_ops", "per_sequence_and_moe_ops", "attention_ops"))
 SOURCES = (
     *(Source(path=f"gemm/gemm_{name}.csv", gpu=gpu) for name, gpu in GPUS.items()),
     *(Source(path=f"gemm/moe_{name}.csv", gpu=GPUS[name]) for name in ("h100", "h200")),
     *(Source(path=f"attention/prefill_{name}.csv", gpu=gpu) for name, gpu in GPUS.items()),
     *(Source(path=f"attention/decode_{name}.csv", gpu=gpu) for name, gpu in GPUS.items()),
+    *(Source(path=path) for path in SERVED),
     Source(path="attention/flashattention_published.csv"),
     Source(path="memory_bound/elementwise_ops.csv"),
     *(Source(path=f"collectives/nccl_{name}_1node.csv") for name in GPUS),

@@ -212,10 +212,20 @@ def test_a_cast_reads_twice_and_writes_once_and_is_told_apart() -> None:
 
 
 def test_packed_weights_are_read_faster_and_unpacked_on_the_way() -> None:
-    """An H100: 4-bit weights are worth about three times the speed to 16 tokens, nothing to 4,096 [Marlin]."""
+    """An H100: 4-bit weights are worth more than three times the speed to 16 tokens, nothing to 4,096 [Marlin]."""
     gains = {m: gemm(H100, m, 16384, 8192, "bf16") / gemm(H100, m, 16384, 8192, "int4_weight") for m in (16, 4096)}
     assert gains[16] > 2.9
-    assert 0.8 < gains[4096] < 1
+    assert 0.7 < gains[4096] < 1
+
+
+@pytest.mark.parametrize(("tokens", "published"), [(1, 140e-6), (16, 141e-6)])
+def test_packed_weights_are_read_as_fast_as_published_on_an_a100(tokens: int, published: float) -> None:
+    """The products of a layer of Llama 13B: 317 M weights in 140 us [vllm-project/vllm, pull request 2497], which is
+    near the bound: 164 MB at 2.04 TB/s take 80 us, and those in 16 bits took 437."""
+    shapes = ((15360, 5120), (5120, 5120), (27648, 5120), (5120, 13824))
+    gpu = topologies.load("dgx-a100").gpu
+    found = sum(gemm(gpu, tokens, n, k, "int4_weight", cold_weights=True) for n, k in shapes)
+    assert found == pytest.approx(published, rel=0.1)
 
 
 def test_a_precision_that_the_gpu_has_not_is_told() -> None:
@@ -277,3 +287,13 @@ def test_a_law_says_what_the_layers_are_told() -> None:
         bare = replace(H100, fits={})
         values = {name: parameter.start for name, parameter in law.parameters.items()}
         assert law.seconds(bare, values, points)[0] == pytest.approx(gemm(bare, 100, 4096, 1024, precision))
+
+
+@pytest.mark.parametrize("name", ["rtx-4090", "rtx-pro-6000", "l40s", "h100-80gb-sxm", "a100-80gb-sxm"])
+def test_cold_weights_are_read_no_faster_than_the_memory_can(name: str) -> None:
+    """Up to the largest of Llama 3.1 405B, which no fit was made from."""
+    gpu, sides = topologies.gpu(name), [(4096.0, 4096.0), (16384.0, 53248.0), (106496.0, 16384.0), (57344.0, 8192.0)]
+    columns, depth = (np.array(each) for each in zip(*sides, strict=True))
+    for tokens in (1.0, 8.0, 64.0):
+        taken = seconds(gpu, np.full(4, tokens), columns, depth, "bf16", cold_weights=True)
+        assert (taken >= 2 * columns * depth / gpu.memory_bandwidth).all()

@@ -211,3 +211,12 @@ def test_read_fits_keeps_the_origin_that_is_written() -> None:
     fit: Value = {"origin": "datasheet", "source": "s", "values": {"r": "1 ± 0.1"}}
     found = read_fits(Document(name="x.yaml", data={"part": "x", "fits": {"a": fit}}, lines={}))["x"]
     assert (found["a"].origin, found["a"].half_widths["r"], found["a"].num_points) == ("datasheet", 0.1, 0)
+
+
+def test_a_gpu_without_fp8_borrows_from_one_with_it_last(home: Path) -> None:
+    """An RTX 3090's SMs multiply like an RTX 4090's, but its kernels are an A100's; an L40S has the newer ones."""
+    for name in ("a100-80gb-sxm", "rtx-4090"):
+        write_fits(home / f"{name}.yaml", name, {OPERATION: replace(FIT, part=name)}, command="c")
+    lenders = [outlined(name) for name in ("a100-80gb-sxm", "rtx-4090")]
+    for name, lender in (("rtx-3090", "a100-80gb-sxm"), ("rtx-5090", "rtx-4090")):
+        assert with_fits(topologies.gpu(name), lenders).fits[OPERATION].part == lender

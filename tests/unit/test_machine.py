@@ -51,7 +51,12 @@ def test_a_sheet_that_is_none_is_refused_by_its_field() -> None:
 
 
 def test_a_gpu_of_ones_own_keeps_the_fabric_and_borrows_from_its_relatives() -> None:
-    sheet: dict[str, Value] = {**SHEET, "name": "h900", "peak_flops": {"bf16": "1000 TFLOP/s"}, "num_sms": 132}
+    sheet: dict[str, Value] = {
+        **SHEET,
+        "name": "h900",
+        "peak_flops": {"bf16": "1000 TFLOP/s", "fp8": "2000 TFLOP/s"},
+        "num_sms": 132,
+    }
     cluster = cluster_of(replace(H100, part="h900", hardware={"gpu": sheet}), {})
     assert (cluster.gpu.name, cluster.node.num_nics, cluster.node.scale_up.name) == ("h900", 8, "nvlink4")
     assert cluster.gpu.fits["gemm bf16"].part == "h100-80gb-sxm"

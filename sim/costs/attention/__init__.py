@@ -5,11 +5,11 @@ HBM and reads them again. Decoding reads a cache of keys and values for a single
 """
 
 from sim.costs.attention.decode import LAWS as _DECODE
-from sim.costs.attention.decode import paged_decode
+from sim.costs.attention.decode import paged_decode, paged_decodes
 from sim.costs.attention.flash import BACKWARD, FORWARD, flash_backward, flash_forward, flash_lengths
-from sim.costs.attention.latent import latent_decode
+from sim.costs.attention.latent import latent_decode, latent_decodes
 from sim.costs.attention.prefill import LAWS as _PREFILL
-from sim.costs.attention.prefill import paged_prefill
+from sim.costs.attention.prefill import paged_prefill, paged_prefills
 from sim.costs.attention.shape import BLOCK, Shape, num_kept_blocks
 from sim.costs.attention.unfused import Kernels, unfused_backward, unfused_forward
 
@@ -24,9 +24,12 @@ __all__ = [
     "flash_forward",
     "flash_lengths",
     "latent_decode",
+    "latent_decodes",
     "num_kept_blocks",
     "paged_decode",
+    "paged_decodes",
     "paged_prefill",
+    "paged_prefills",
     "unfused_backward",
     "unfused_forward",
 ]

@@ -84,20 +84,48 @@ def paged_decode(
     seen = np.minimum(np.array(lengths, np.float64), np.inf if window is None else window)
     one = {"num_heads": num_heads, "num_kv_heads": num_kv_heads, "head_dim": head_dim}
     heads = {name: np.array([value], np.float64) for name, value in one.items()}
-    cache = Cache(batch=np.ones(len(seen)), length=seen, **heads)
+    cache = Cache(batch=np.ones((len(seen), 1)), length=seen[:, None], **heads)
     element = 1 if cache_precision == "fp8" else 2
     return float(_seconds(gpu, fit_of(gpu, law).values, cache, element, ragged=True, warm=warm)[0])
 
 
+def paged_decodes(
+    gpu: Gpu,
+    batch: Array,
+    length: Array,
+    *,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    cache_precision: str = "bf16",
+    window: int | None = None,
+    longest: Array | None = None,
+) -> Array:
+    """`paged_decode` for many calls at once: columns, of each call so many sequences, all with `length` keys.
+
+    With `longest`, one of them has so many, the others evenly what is left of batch x length.
+    """
+    is_fp8 = cache_precision == "fp8"
+    heads = {"num_heads": num_heads, "num_kv_heads": num_kv_heads, "head_dim": head_dim}
+    columns = {name: np.full_like(batch, value) for name, value in heads.items()}
+    if longest is not None:
+        others = np.maximum(batch - 1, 0.0)
+        rest = np.maximum((batch * length - longest) / np.maximum(others, 1.0), 1.0)
+        batch, length = np.stack([np.ones_like(batch), others]), np.stack([longest, rest])
+    cache = Cache(batch=batch, length=np.minimum(length, np.inf if window is None else window), **columns)
+    law, ragged = LAWS[1] if is_fp8 else LAWS[0], longest is not None
+    return _seconds(gpu, fit_of(gpu, law).values, cache, 1 if is_fp8 else 2, ragged=ragged, warm=False)
+
+
 def _seconds(gpu: Gpu, values: Values, cache: Cache, element: int, *, ragged: bool, warm: bool) -> Array:
-    """Seconds of each point; `ragged`: the rows are the sequences of one call."""
+    """Seconds of each point; `ragged`: columns are the points, the rows those of their sequences that are alike."""
     kernel = kernel_of(gpu)
     split = _split(gpu, kernel, values, cache, ragged)
     batch, keys = cache.batch, cache.batch * cache.length
     busy = _on_sms(gpu, kernel, values, split, cache.head_dim, element, ragged)
-    parts = split.parts / split.whole
+    parts = split.parts / np.maximum(split.whole, 1.0)
     if ragged:
-        batch, keys, parts = np.array([batch.sum()]), np.array([keys.sum()]), np.array([parts.max()])
+        batch, keys, parts = batch.sum(axis=0), keys.sum(axis=0), parts.max(axis=0)
     nbytes = 2 * element * keys * cache.num_kv_heads * cache.head_dim
     read = nbytes / gpu.memory_bandwidth * _slowness(gpu, values, nbytes, warm)
     rows = batch * cache.num_heads
@@ -126,7 +154,7 @@ def _split(gpu: Gpu, kernel: FlashKernel, values: Values, cache: Cache, ragged: 
     whole = cache.batch * cache.num_kv_heads * np.ceil(cache.group / kernel.decode_rows)
     tiles, work, longest = whole, whole * steps, steps
     if ragged:
-        tiles, work, longest = whole.sum(), work.sum(), steps.max()
+        tiles, work, longest = whole.sum(axis=0), work.sum(axis=0), steps.max(axis=0)
     slots = gpu.num_sms * kernel.resident
     if kernel.even:
         parts = np.where(cache.group > 1, _even_parts(tiles, longest, slots, kernel.most_splits), 1.0)
@@ -160,7 +188,7 @@ def _on_sms(
     tile = by_width(values, "tile", head_dim) + (split.each - 1) * step
     number, work, longest = split.parts, split.parts * tile, tile
     if ragged:
-        number, work, longest = (np.array([n]) for n in (number.sum(), work.sum(), longest.max()))
+        number, work, longest = number.sum(axis=0), work.sum(axis=0), longest.max(axis=0)
     load = number / slots
     idle = values["tail"] * (np.ceil(load) - load) * work / number
     busy: Array = np.where(load > 1, np.maximum(work / slots + idle, longest), longest)
@@ -192,7 +220,8 @@ def _of_points(points: Points) -> Cache:
 
 def _made(operation: str, element: int) -> Law[Gpu]:
     def seconds(gpu: Gpu, values: Values, points: Points) -> Array:
-        return piecewise(points, lambda some: _seconds(gpu, values, _of_points(some), element, ragged=False, warm=True))
+        warm = bool(np.all(points.get("warm", 1)))
+        return piecewise(points, lambda some: _seconds(gpu, values, _of_points(some), element, ragged=False, warm=warm))
 
     return Law(
         operation=operation,
@@ -239,4 +268,5 @@ PARAMETERS: Final = {
 }  # fmt: skip
 
 LAWS: Final = (_made("attention decode bf16", 2), _made("attention decode fp8", 1))
-"""One query per sequence after `kv_len` keys in the cache, of 2-byte and of fp8 numbers."""
+"""One query per sequence after `kv_len` keys in the cache, of 2-byte and of fp8 numbers. Points with `warm` 0 were
+measured while other layers' caches passed, all others by replaying one call."""

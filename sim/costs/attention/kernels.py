@@ -116,9 +116,13 @@ def width_parameters(
     name: str, start: float, low: float, high: float, narrow: float, wide: float, meaning: str
 ) -> dict[str, Parameter]:
     """A parameter at head size 128, and its ratios at 64 and 256."""
-    limits = {"low": 0.2, "high": 8.0}
+    least, most = 0.2, 8.0
     return {
         name: Parameter(start=start, low=low, high=high, meaning=meaning),
-        f"{name}_narrow": Parameter(start=narrow, **limits, meaning=f"{name} at head size 64 over that at 128"),
-        f"{name}_wide": Parameter(start=wide, **limits, meaning=f"{name} at head size 256 over that at 128"),
+        f"{name}_narrow": Parameter(
+            start=narrow, low=least, high=most, meaning=f"{name} at head size 64 over that at 128"
+        ),
+        f"{name}_wide": Parameter(
+            start=wide, low=least, high=most, meaning=f"{name} at head size 256 over that at 128"
+        ),
     }

@@ -8,8 +8,11 @@ import math
 from functools import lru_cache
 from typing import Final
 
+import numpy as np
+
 from sim.costs import ELEMENT
 from sim.costs.attention.kernels import product_rate
+from sim.costs.law import Array
 from topologies.hardware import Gpu
 
 PRODUCT_SHARE: Final = 0.667
@@ -37,12 +40,30 @@ def latent_decode(
     The kernel deals tokens evenly to the SMs, so that uneven lengths cost nothing beside their sum. An fp8 cache is
     turned to bf16 before the products.
     """
-    tokens = sum(lengths)
+    columns = np.array([float(len(lengths))]), np.array([float(sum(lengths))])
+    seconds = latent_decodes(
+        gpu, *columns, num_heads=num_heads, latent_dim=latent_dim, rope_dim=rope_dim, cache_precision=cache_precision
+    )
+    return float(seconds[0])
+
+
+def latent_decodes(
+    gpu: Gpu,
+    batch: Array,
+    tokens: Array,
+    *,
+    num_heads: int,
+    latent_dim: int = 512,
+    rope_dim: int = 64,
+    cache_precision: str = "bf16",
+) -> Array:
+    """`latent_decode` for many calls at once: columns of sequences, and of their cached tokens together."""
     rows = ROWS * math.ceil(num_heads / ROWS)
     flops = 2 * tokens * rows * (latent_dim + rope_dim + latent_dim)
     width = ELEMENT * (latent_dim + rope_dim)
     cached = FP8_NBYTES * width / (ELEMENT * (512 + 64)) if cache_precision == "fp8" else width
-    operands = ELEMENT * len(lengths) * num_heads * (latent_dim + rope_dim + latent_dim)
+    operands = ELEMENT * batch * num_heads * (latent_dim + rope_dim + latent_dim)
     products = flops / (product_rate(gpu) * PRODUCT_SHARE)
     memory = (tokens * cached + operands) / (gpu.memory_bandwidth * MEMORY_SHARE)
-    return max(products, memory) + 2 * gpu.fit["kernel_latency"]
+    seconds: Array = np.maximum(products, memory) + 2 * gpu.fit["kernel_latency"]
+    return seconds

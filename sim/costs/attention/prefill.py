@@ -52,6 +52,34 @@ def paged_prefill(
     return float(_seconds(gpu, fit_of(gpu, law).values, queries, _element(cache_precision), ragged=True)[0])
 
 
+def paged_prefills(
+    gpu: Gpu,
+    batch: Array,
+    num_new: Array,
+    num_cached: Array,
+    *,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    cache_precision: str = "bf16",
+    window: int | None = None,
+) -> Array:
+    """`paged_prefill` for many calls at once: columns, of each call so many equal sequences."""
+    like = np.full_like
+    queries = Queries(
+        batch=batch,
+        num_new=num_new,
+        num_cached=num_cached,
+        num_heads=like(num_new, num_heads),
+        num_kv_heads=like(num_new, num_kv_heads),
+        head_dim=like(num_new, head_dim),
+        value_dim=like(num_new, head_dim),
+        window=like(num_new, np.inf if window is None else window),
+    )
+    values = fit_of(gpu, _law(cache_precision)).values
+    return _seconds(gpu, values, queries, _element(cache_precision), ragged=False)
+
+
 def _ragged(
     num_new: Sequence[int],
     num_cached: Sequence[int],
@@ -77,7 +105,7 @@ def _of_points(points: Points) -> Queries:
     return Queries(
         batch=points["batch"],
         num_new=num_new,
-        num_cached=np.zeros_like(num_new),
+        num_cached=points.get("num_cached", np.zeros_like(num_new)),
         num_heads=points["num_heads"],
         num_kv_heads=points["num_kv_heads"],
         head_dim=points["head_dim"],
@@ -125,8 +153,9 @@ def _made(operation: str, element: int) -> Law[Gpu]:
 
 
 def _microseconds(start: float, meaning: str) -> Parameter:
-    limits = {"low": 0.001 * MICROSECOND, "high": 20 * MICROSECOND}
-    return Parameter(start=start * MICROSECOND, **limits, meaning=f"seconds {meaning}")
+    return Parameter(
+        start=start * MICROSECOND, low=0.001 * MICROSECOND, high=20 * MICROSECOND, meaning=f"seconds {meaning}"
+    )
 
 
 def _share(start: float, low: float, high: float, meaning: str) -> Parameter:
@@ -148,4 +177,5 @@ PARAMETERS: Final = {
 }
 
 LAWS: Final = (_made("attention prefill bf16", 2), _made("attention prefill fp8kv", 1))
-"""Causal self-attention of new tokens, nothing cached, with a cache of 2-byte and of fp8 numbers."""
+"""Causal self-attention of new tokens, with a cache of 2-byte and of fp8 numbers; points may say how many tokens before
+them are cached (`num_cached`), else none is."""

@@ -6,6 +6,8 @@ sheet between nodes, are fitted where messages were measured ("nccl send").
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from math import ceil, log2
 from typing import Final
@@ -113,6 +115,11 @@ def exchange(cluster: Cluster, gpus: tuple[int, ...], nbytes: float) -> Activity
     if len(gpus) == 1 or nbytes == 0:
         return Activity(latency=0.0, loads=())
     messages = [send(cluster, gpu, following, nbytes) for gpu, following in zip(gpus, gpus[1:] + gpus[:1], strict=True)]
+    return replace(at_once(messages), patterns=(("exchange", nbytes),))
+
+
+def at_once(messages: Sequence[Activity]) -> Activity:
+    """Messages that go in step: as late, and as fast at most, as the slowest of them."""
     loads: defaultdict[Wire, float] = defaultdict(float)
     for message in messages:
         for wire, share in message.loads:
@@ -123,5 +130,4 @@ def exchange(cluster: Cluster, gpus: tuple[int, ...], nbytes: float) -> Activity
         loads=tuple(loads.items()),
         ceiling=min(message.ceiling * busiest / message.nbytes for message in messages),
         num_sms=max(message.num_sms for message in messages),
-        patterns=(("exchange", nbytes),),
     )

@@ -96,12 +96,19 @@ def quantise(gpu: Gpu, rows: int, width: int, precision: str, *, transposed: boo
     return float(quantise_seconds(gpu, values, kind, np.array([float(rows) * width]), copies=1 + transposed)[0])
 
 
-def seconds(gpu: Gpu, m: Array, n: Array, k: Array, precision: str, *, cold_weights: bool = False) -> Array:
-    """`gemm` for many shapes at once: columns of equal length, one time for each."""
+def seconds(
+    gpu: Gpu, m: Array, n: Array, k: Array, precision: str, *, cold_weights: bool = False, casts: bool = True
+) -> Array:
+    """`gemm` for many shapes at once: columns of equal length, one time for each; `casts` False: `product` alone.
+
+    Cold weights take no less than the data sheet's bandwidth, however far a fit is from what it was made from.
+    """
     kind, values = FORMATS[precision], values_of(gpu, precision)
     cold = _coldness(gpu, values, kind.weight * n * k, cold_weights)
     made = product_seconds(gpu, values, kind, m, n, k, coldness=cold)
-    return made + quantise_seconds(gpu, values, kind, m * k) if kind.quantises else made
+    if cold_weights:
+        made = np.maximum(made, kind.weight * n * k / gpu.memory_bandwidth)
+    return made + quantise_seconds(gpu, values, kind, m * k) if kind.quantises and casts else made
 
 
 def _coldness(gpu: Gpu, values: Values, nbytes: Array, cold_weights: bool) -> Array:

@@ -65,6 +65,8 @@ FORMATS: Final[Mapping[str, Format]] = {
     ),
     "int8_weight": Format(weight=1 + _GROUP_SCALE, peaks=("bf16", "fp16"), fit="gemm bf16"),
     "int4_weight": Format(weight=0.5 + _GROUP_SCALE, peaks=("bf16", "fp16"), fit="gemm bf16"),
+    "mxfp4_weight": Format(weight=0.5 + _MX_SCALE, peaks=("bf16", "fp16"), fit="gemm bf16"),
+    "nvfp4_weight": Format(weight=0.5 + _NV_SCALE, peaks=("bf16", "fp16"), fit="gemm bf16"),
 }  # fmt: skip
 """By precision. fp8 has one scale per tensor; fp8_block scales of 1 x 128 and 128 x 128 [DeepSeek-V3, 2024]; mxfp8 and
 nvfp4 scales of 32 and 16 numbers [OCP MX specification 1.0; NVIDIA, cuDNN documentation]; weight-only formats groups of

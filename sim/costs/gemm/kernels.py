@@ -18,6 +18,8 @@ from topologies.hardware import Gpu
 
 CHUNK = 2048
 """So many points at a time stay in a core's cache."""
+STRIPED_TOKENS = 16
+"""Rows of the tensor cores' product of 16 bits."""
 _SHARPNESS_DOUBLINGS = 4
 _FAR = 1000.0
 
@@ -45,10 +47,12 @@ def product_seconds(
         busy = _busy(gpu, values, kind, pace, flops, m[cut], n[cut], k[cut], batch)
         ideal = m[cut] * n[cut] * k[cut] * (2 * batch / flops)
         memory = _memory_seconds(gpu, values, kind, m[cut], n[cut], k[cut], coldness[cut], output_nbytes, batch)
-        power = values["blend"] + values["blend_more"] * m[cut] / (m[cut] + values["blend_tokens"])
+        power = _power(values, kind, m[cut])
         heat = 1 + values["heat"] * ideal / (ideal + values["heat_time"])
-        made = _hidden(busy, memory, power) * heat * bent(weights, m[cut], n[cut], k[cut])
-        made += values["launch"] * gpu.fit["kernel_latency"]
+        made = _hidden(busy, memory, power) * heat
+        if not kind.dequantises:
+            made *= bent(weights, m[cut], n[cut], k[cut])
+        made += values["launch"] * gpu.fit["kernel_latency"] + (values["striped_start"] if kind.dequantises else 0.0)
         return np.maximum(made, ideal * (flops / peak))
 
     return np.concatenate([of(slice(first, first + CHUNK)) for first in range(0, len(m), CHUNK)])
@@ -95,11 +99,29 @@ def _busy(
     gpu: Gpu, values: Values, kind: Format, pace: Paces, flops: float, m: Array, n: Array, k: Array, batch: float
 ) -> Array:
     """What the SMs need: with the quickest tiles, or with those that a rule chose before anybody timed them."""
+    if kind.dequantises:
+        return _striped(values, flops, m, n, k, batch)
     busy = quickest(gpu, values, pace, m, n, k, batch)
     chosen = is_ruled(m) if kind.rule else None
     if chosen is not None and chosen.any():
         busy[chosen] = ruled(gpu, values, flops, m[chosen], n[chosen], k[chosen], batch)
     return busy
+
+
+def _striped(values: Values, flops: float, m: Array, n: Array, k: Array, batch: float) -> Array:
+    """Weights unpacked on their way to the tensor cores: each SM has an equal stripe of them, so that no wave is part
+    full, for 16 tokens at a time [Frantar et al. 2024, Marlin, arXiv 2408.11743, section 3]."""
+    rows = STRIPED_TOKENS * np.ceil(m / STRIPED_TOKENS)
+    busy: Array = rows * n * k * (2 * batch / (flops * values["striped_rate"]))
+    return busy
+
+
+def _power(values: Values, kind: Format, m: Array) -> Array:
+    """How well the shorter of multiplying and reading hides in the longer."""
+    if kind.dequantises:
+        return np.full_like(m, values["striped_blend"])
+    power: Array = values["blend"] + values["blend_more"] * m / (m + values["blend_tokens"])
+    return power
 
 
 def _memory_seconds(

@@ -108,8 +108,7 @@ def paces(gpu: Gpu, values: Values, kind: Format, flops: float, output_nbytes: f
     half = values["fetch"] + generation.refetch
     efficiency = intensity / (intensity + half) * (LARGEST + half) / LARGEST
     efficiency *= np.array([[1.0 if tile.name == REFERENCE else values[tile.name]] for tile in TILES])
-    rows = _TOKENS + (values["unpack"] if kind.dequantises else 0.0)
-    multiply = 2 * rows * _OUTPUTS * gpu.num_sms / (flops * efficiency)
+    multiply = 2 * _TOKENS * _OUTPUTS * gpu.num_sms / (flops * efficiency)
     fetch = (kind.activation * _TOKENS + kind.weight * _OUTPUTS) / (values["sm_l2"] * fetch_rate)
     loop = (multiply**HIDING + fetch**HIDING + (values["step"] / STEP) ** HIDING) ** (1 / HIDING)
     store = output_nbytes * _TOKENS * _OUTPUTS / (values["store"] * fetch_rate)

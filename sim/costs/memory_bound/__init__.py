@@ -1,7 +1,18 @@
 """Kernels that do little arithmetic: bytes through the HBM or the L2, plus the start of a kernel."""
 
 from sim.costs.memory_bound.kernels import MEASURED, NBYTES, Kernel, kernel
-from sim.costs.memory_bound.law import LAW, LAWS, ROW_KERNELS, ROW_NBYTES, RowKernel, row_kernel, stream
+from sim.costs.memory_bound.law import (
+    LAW,
+    LAWS,
+    ROW_KERNELS,
+    ROW_NBYTES,
+    RowKernel,
+    row_kernel,
+    row_kernels,
+    start,
+    stream,
+    streams,
+)
 from sim.costs.memory_bound.step import (
     AdamWidths,
     adam,
@@ -36,5 +47,8 @@ __all__ = [
     "kernel",
     "optimizer",
     "row_kernel",
+    "row_kernels",
+    "start",
     "stream",
+    "streams",
 ]

@@ -84,6 +84,24 @@ def row_kernel(gpu: Gpu, name: RowKernel, rows: int, width: int) -> float:
     return float(_by_rows(gpu, values, name, *columns, nbytes)[0]) + gpu.fit["kernel_latency"]
 
 
+def row_kernels(gpu: Gpu, name: RowKernel, rows: Array, width: int) -> Array:
+    """Seconds of `row_kernel` on a GPU for many numbers of rows, as they were measured: back to back, as in a graph."""
+    nbytes = ROW_NBYTES[name] * rows * width
+    values, columns = fit_of(gpu, LAW).values, (rows, np.full_like(rows, width), nbytes)
+    return _by_rows(gpu, values, name, *columns) + values["start"]
+
+
+def start(gpu: Gpu) -> float:
+    """Seconds of a kernel that moves nothing, where kernels run back to back."""
+    return fit_of(gpu, LAW).values["start"]
+
+
+def streams(gpu: Gpu, nbytes: Array) -> Array:
+    """Seconds of `stream` on a GPU for many sizes, back to back, as in a graph."""
+    values = fit_of(gpu, LAW).values
+    return streamed(gpu, values, nbytes) + values["start"]
+
+
 def streamed(gpu: Gpu, values: Values, nbytes: Array) -> Array:
     """Seconds that bytes take through the HBM, less where a part of them is still in the L2."""
     resident = _resident(gpu, values, nbytes)

@@ -27,6 +27,7 @@ def _shapes(config: Config) -> Fields:
         "head_dim": config.optional("head_dim"),
         "vocab": config.number("vocab_size"),
         "max_seq_len": _trained_length(config),
+        "longest_context": _longest_context(config),
         "tied_embedding": config.flag("tie_word_embeddings"),
         "dropout": any(config.data.get(key) for key in _DROPOUTS),
     }
@@ -39,6 +40,12 @@ def _trained_length(config: Config) -> int:
         if isinstance(before, int) and before > 0:
             return before
     return config.optional("initial_context_length") or config.number("max_position_embeddings")
+
+
+def _longest_context(config: Config) -> int | None:
+    """Where it is not that of pre-training."""
+    longest = config.optional("max_position_embeddings")
+    return longest if longest and longest > _trained_length(config) else None
 
 
 def _activation(config: Config, known: Mapping[str, str]) -> str:
