@@ -1,0 +1,50 @@
+"""Static batching: a batch is formed, runs until its longest answer is done, and only then the next one is formed.
+
+Shorter prompts and answers are padded to the longest of the batch: rows that are computed for nobody. What servers did
+before Orca [Yu et al., OSDI 2022, section 2.2; FasterTransformer].
+"""
+
+from sim.serving.block_pool import BlockPool
+from sim.serving.scheduling.continuous import carry_on, enter, first_chunk
+from sim.serving.scheduling.decision import Decision, quiet_decodes
+from sim.serving.sequence import Queues
+from sim.serving.settings import Settings
+
+
+def schedule(queues: Queues, pool: BlockPool, settings: Settings) -> Decision:
+    """The next pass: all whole prompts of a new batch, or a token for each of its requests."""
+    decision = Decision()
+    if queues.running:
+        carry_on(queues, pool, settings, decision)
+        if decision.decodes:
+            decision.padding = padding(queues)
+    else:
+        _form(queues, pool, settings, decision)
+    return decision
+
+
+def quiet(queues: Queues, pool: BlockPool, settings: Settings) -> int:
+    """See Rules."""
+    return quiet_decodes(queues, pool, settings)
+
+
+def padding(queues: Queues) -> int:
+    """Rows of a decode whose answers are done."""
+    return queues.batch - len(queues.running)
+
+
+def _form(queues: Queues, pool: BlockPool, settings: Settings, decision: Decision) -> None:
+    """As many as have room for the longest prompt and the longest answer among them, first come first."""
+    queues.batch, longest, rows = 0, 0, 0
+    for sequence in queues.waiting:
+        rows = max(rows, sequence.prompt)
+        padded = max(longest, rows + sequence.output)
+        if queues.batch == settings.max_num_seqs or -(-padded // pool.block_size) * (queues.batch + 1) > pool.num_free:
+            break
+        longest = padded
+        queues.batch += 1
+    for _ in range(queues.batch):
+        sequence = queues.waiting[0]
+        enter(queues, pool, first_chunk(sequence, pool, settings, sequence.prompt, 0), decision, longest)
+    chunks = [chunk for _, chunk in decision.chunks]
+    decision.padding = sum(max(chunks) - chunk for chunk in chunks)
