@@ -26,10 +26,16 @@ class Network:
 
     def __init__(self, env: Environment, capacities: Sequence[float]) -> None:
         self._env = env
-        self._capacities = capacities
+        self._capacities = list(capacities)
         self._users: list[dict[Running, float]] = [{} for _ in capacities]
         self._on_no_wire: dict[Running, None] = {}
         self._unsettled: dict[Running, None] = {}
+
+    def widen(self, capacities: Iterable[float]) -> None:
+        """More wires, numbered after those that there are."""
+        for one in capacities:
+            self._capacities.append(one)
+            self._users.append({})
 
     def start(self, flow: Flow, done: Callable[[], None]) -> None:
         """Put the flow on its wires; `done()` is called when its last byte has arrived."""

@@ -1,0 +1,228 @@
+"""One pass of a replica: chosen, timed, accounted for when it is launched; its tokens handed out when it is over."""
+
+from collections.abc import Iterable
+from itertools import repeat
+from operator import add
+
+from sim.deployment import Speculation
+from sim.serving.attribution import HOST, INTERFERENCE, Split, charge, join, own_share, parted, settle
+from sim.serving.core import Company, Core, Flight, Rank
+from sim.serving.passes import Shape, Stage
+from sim.serving.pipeline import splits
+from sim.serving.scheduling import Decision, finish, leave
+from sim.serving.sequence import Sequence, Tally
+from sim.serving.speculation import accepted, with_drafts
+
+Stray = tuple[Sequence, Tally | None]
+
+
+def schedule(core: Core, now: float) -> bool:
+    """Choose and launch the next pass; False: there is nobody for one."""
+    decisions = [_decide(core, rank, now) for rank in core.ranks]
+    if any(each.decodes or each.chunks for each in decisions):
+        _launch(core, decisions, now)
+        return True
+    preempted = any(each.preempted for each in decisions)
+    return preempted and not core.flights and schedule(core, now)
+
+
+def hand_out(core: Core) -> list[Sequence]:
+    """The oldest pass is out. Who has all tokens now."""
+    flight = core.flights.popleft()
+    flight.company.num_under_way -= 1
+    num_regular, answered = -flight.alone, []
+    for rank, tally, decodes, prompts in zip(core.ranks, flight.tallies, flight.decodes, flight.prompts, strict=True):
+        num_regular += len(decodes)
+        ended = []
+        if core.settings.speculation is not None:
+            num_regular -= _keep_right_ones(core.settings.speculation, decodes)
+        for sequence in decodes:
+            sequence.awaited -= 1
+            sequence.generated = generated = sequence.generated + 1
+            if generated == sequence.output:
+                ended.append(sequence)
+        for sequence in prompts:
+            sequence.awaited -= 1
+            sequence.generated += 1
+            if sequence.generated == 1:
+                core.columns.first(sequence, flight.end)
+            if sequence.generated >= sequence.output:
+                ended.append(sequence)
+        for sequence in ended:
+            _finish(core, rank, sequence, tally)
+        answered += ended
+    if num_regular:
+        core.columns.add_gap(flight.end - flight.before, num_regular)
+    return answered
+
+
+def _keep_right_ones(speculation: Speculation, decodes: list[Sequence]) -> int:
+    """Proposed tokens that are right are known too. How many sequences had all their tokens before this pass."""
+    done = 0
+    for sequence in decodes:
+        if sequence.generated >= sequence.output:
+            done += 1
+        else:
+            more = accepted(speculation, sequence.row, sequence.generated)
+            more = min(more, sequence.output - sequence.generated - 1)
+            sequence.generated += more
+            sequence.computed += more
+    return done
+
+
+def _finish(core: Core, rank: Rank, sequence: Sequence, tally: Tally) -> None:
+    """The sequence has its last token. A pass ahead may have been in vain, where proposed tokens were right."""
+    if sequence.beat is not None:
+        sequence.beat = tally
+    settle(sequence)
+    if core.hands_on:
+        leave(rank.queues, sequence)
+        rank.held += 1
+    else:
+        finish(rank.queues, rank.pool, sequence)
+    core.columns.last(sequence, tally.time)
+
+
+def _decide(core: Core, rank: Rank, now: float) -> Decision:
+    decision = core.rules.schedule(rank.queues, rank.pool, core.settings)
+    for sequence in decision.preempted:
+        if sequence.beat is not None:
+            sequence.told = sequence.beat.time
+        settle(sequence)
+    for sequence in decision.admitted:
+        if not sequence.num_preemptions:
+            core.columns.scheduled[sequence.row] = now
+        parts = (max(now - sequence.since, 0.0), *repeat(0.0, 10))
+        charge(sequence, parts, max(now, sequence.since))
+    return decision
+
+
+def _launch(core: Core, decisions: list[Decision], now: float) -> None:
+    company = _company(core, decisions)
+    tallies = [Tally(0.0, ()) for _ in decisions]
+    prompts = [[sequence for sequence, _ in each.chunks if sequence.awaited] for each in decisions]
+    flight = Flight(0.0, company, company.last[0].time, [each.decodes for each in decisions], prompts, 0, tallies)
+    company.num_under_way += 1
+    core.flights.append(flight)
+    contexts, strays = zip(*[_gathered(flight, index) for index in range(len(decisions))], strict=True)
+    speculation = core.settings.speculation
+    shapes = [_shape(*each) for each in zip(decisions, contexts, prompts, strict=True)]
+    stages = [core.costs.stages(shapes[0])] if len(shapes) == 1 else core.costs.together(shapes)
+    if speculation is not None:
+        stages = [with_drafts(each, speculation) for each in stages]
+    host = max([core.costs.host(len(each.decodes) + len(each.chunks)) for each in decisions])
+    core.launched = now + host
+    flight.end = core.pipeline.run(stages, core.launched)
+    flight.alone = sum(map(len, strays))
+    for index, split in enumerate(splits(stages)):
+        _tally(core, flight, index, split, host)
+        if strays[index]:
+            _charge_strays(core, flight, index, strays[index], split, host)
+        if decisions[index].chunks:
+            _charge_chunks(core, flight, index, decisions[index], split, host)
+        _record(core, index, decisions[index], shapes[index], stages[index], now)
+
+
+def _company(core: Core, decisions: list[Decision]) -> Company:
+    """That of those who decode; else one that has no pass under way."""
+    for index, decision in enumerate(decisions):
+        if decision.decodes:
+            beat = decision.decodes[0].beat
+            for company in core.companies:
+                if company.last[index] is beat:
+                    return company
+    return min(core.companies, key=_num_under_way)
+
+
+def _num_under_way(company: Company) -> int:
+    return company.num_under_way
+
+
+def _gathered(flight: Flight, index: int) -> tuple[tuple[int, int], list[Stray]]:
+    """The keys that a rank's decodes meet, all and the most of one, and who was not in the company's pass before; all
+    are in this one now."""
+    before, tally = flight.company.last[index], flight.tallies[index]
+    context, longest, strays = 0, 0, []
+    for sequence in flight.decodes[index]:
+        computed = sequence.computed
+        context += computed
+        if computed > longest:
+            longest = computed
+        if sequence.beat is not before:
+            strays.append((sequence, sequence.beat))
+        sequence.beat = tally
+    return (context, longest), strays
+
+
+def _shape(decision: Decision, contexts: tuple[int, int], prompts: list[Sequence]) -> Shape:
+    """A rank with nothing to do computes a dummy token beside the others. With padding, prompts are as long as the
+    longest, or some rows of a decode nobody's."""
+    if not decision.decodes and not decision.chunks:
+        return Shape(1, 1)
+    chunks = tuple([(new, sequence.computed - new) for sequence, new in decision.chunks])
+    decodes = len(decision.decodes)
+    if decision.padding and chunks:
+        longest = max(chunks)[0]
+        chunks = tuple([(longest, cached) for _, cached in chunks])
+    elif decision.padding:
+        decodes += decision.padding
+    return Shape(decodes, contexts[0], chunks, decodes + len(prompts), contexts[1])
+
+
+def _tally(core: Core, flight: Flight, index: int, split: Split, host: float) -> None:
+    tally, last = flight.tallies[index], flight.company.last[index]
+    parts = parted(flight.end - last.time, split, host, core.rest)
+    tally.time = flight.end
+    tally.sums = tuple(map(add, last.sums, parts))
+    flight.company.last[index] = tally
+
+
+def _charge_strays(core: Core, flight: Flight, index: int, strays: list[Stray], split: Split, host: float) -> None:
+    """Those who decode, but not with this company so far. A prompt's last token looks like a decode, too."""
+    for sequence, beat in strays:
+        if beat is None:
+            flight.decodes[index].remove(sequence)
+            flight.prompts[index].append(sequence)
+            flight.alone -= 1
+            _resume(core, flight, sequence)
+        else:
+            sequence.beat = beat
+            settle(sequence)
+            core.columns.add_gap(flight.end - sequence.since, 1)
+        charge(sequence, parted(flight.end - sequence.since, split, host, core.rest), flight.end)
+        join(sequence, flight.tallies[index])
+
+
+def _charge_chunks(core: Core, flight: Flight, index: int, decision: Decision, split: Split, host: float) -> None:
+    """Those whose prompts are computed; on one stage, who has just been admitted waits for the pass under way."""
+    num_tokens, admitted = sum([new for _, new in decision.chunks]), set(decision.admitted)
+    for sequence, new in decision.chunks:
+        own = own_share(split, new / num_tokens, is_alone=not decision.decodes)
+        rest = INTERFERENCE if core.rest == HOST and sequence in admitted else core.rest
+        charge(sequence, parted(flight.end - sequence.since, own, host, rest), flight.end)
+        if sequence.awaited:
+            _resume(core, flight, sequence)
+            join(sequence, flight.tallies[index])
+
+
+def _resume(core: Core, flight: Flight, sequence: Sequence) -> None:
+    """One that was preempted has all computed again: its next token comes long after the one before."""
+    if sequence.generated:
+        core.columns.add_gap(flight.end - sequence.told, 1)
+
+
+def _record(
+    core: Core, index: int, decision: Decision, shape: Shape, stages: Iterable[Stage], now: float
+) -> None:  # fmt: skip
+    """A row of Steps; a dummy is none, and padding does not count."""
+    if not shape.num_sampled and not shape.prefills:
+        return
+    rank, flight, decodes = core.ranks[index], core.flights[-1], shape.num_decodes
+    prefill = sum([new for _, new in decision.chunks])
+    if not prefill:
+        decodes -= decision.padding
+    busy = sum([sum(stage) - stage.send for stage in stages])
+    core.columns.add_pass((
+        core.number + index, now, flight.end, busy, prefill + decodes, prefill, decodes,
+        len(rank.queues.running), len(rank.queues.waiting), rank.pool.num_blocks - rank.pool.num_free,
+    ))  # fmt: skip

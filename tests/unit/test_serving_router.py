@@ -1,0 +1,36 @@
+"""Who gets the next request."""
+
+from sim import deployment
+from sim.serving.router import MOST_AHEAD, ROUTERS, Router
+
+
+def dealt(router: Router, name: deployment.Router, *contents: tuple[int, ...]) -> list[int]:
+    targets = []
+    for each in contents:
+        targets.append(ROUTERS[name](router, each))
+        router.send(targets[-1])
+    return targets
+
+
+def test_round_robin_deals_in_turn() -> None:
+    assert dealt(Router(3, 0.1), "round-robin", *[()] * 5) == [0, 1, 2, 0, 1]
+
+
+def test_least_loaded_knows_what_it_sent_but_hears_of_answers_later() -> None:
+    router = Router(2, 0.1)
+    assert dealt(router, "least-loaded", (), (), ()) == [0, 1, 0]
+    router.answered(0, 1.0)
+    router.answered(0, 1.0)
+    router.hear(1.05)
+    assert dealt(router, "least-loaded", ()) == [1]
+    router.hear(1.1)
+    assert dealt(router, "least-loaded", (), ()) == [0, 0]
+
+
+def test_prefix_aware_goes_where_the_longest_beginning_is_known() -> None:
+    assert dealt(Router(3, 0.1), "prefix-aware", (1, 2, 3), (7, 8), (1, 2, 9), (7, 5), (2,)) == [0, 1, 0, 1, 2]
+
+
+def test_prefix_aware_passes_over_a_replica_that_is_much_more_loaded() -> None:
+    targets = dealt(Router(2, 0.1), "prefix-aware", *[(1, 2)] * (MOST_AHEAD + 2))
+    assert targets == [0] * (MOST_AHEAD + 1) + [1]
