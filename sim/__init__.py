@@ -1,6 +1,6 @@
 """What would happen on the hardware: a model, run by a plan, on a cluster, becomes a timeline and a report.
 
-    from sim import simulate_training, summarize
+    from sim import simulate_serving, simulate_training, summarize
 
 The names below are loaded when they are first asked for, so that `shardsim --help` starts at once.
 """
@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sim.serving.simulation import ServingReport as ServingReport
+    from sim.serving.simulation import simulate_serving as simulate_serving
     from sim.training import TrainingReport as TrainingReport
     from sim.training import choose_plan as choose_plan
     from sim.training import run_scenario as run_scenario
@@ -16,10 +18,16 @@ if TYPE_CHECKING:
     from sim.training import summarize as summarize
 
 __version__ = "0.1.0"
-__all__ = ["TrainingReport", "choose_plan", "run_scenario", "simulate_training", "summarize"]
+__all__ = [
+    "ServingReport", "TrainingReport", "choose_plan", "run_scenario", "simulate_serving", "simulate_training",
+    "summarize",
+]  # fmt: skip
+_OF_SERVING = ("ServingReport", "simulate_serving")
 
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        return getattr(importlib.import_module("sim.training"), name)
+        return getattr(
+            importlib.import_module("sim.serving.simulation" if name in _OF_SERVING else "sim.training"), name
+        )
     raise AttributeError(f"module 'sim' has no attribute {name!r}")

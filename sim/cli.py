@@ -10,12 +10,12 @@ import typer
 from sim.commands import catalogue, program
 from sim.commands.compare import compare
 from sim.commands.explain import explain
+from sim.commands.serve import serve
 from sim.commands.train import train
 from sim.commands.validate import validate
 from sim.commands.web import web
 
 LATER = {
-    "serve": "simulate an inference server under load",
     "plan": "search the best layout",
     "sweep": "run a study of many scenarios",
     "report": "write a planning report",
@@ -23,7 +23,7 @@ LATER = {
 
 app = typer.Typer(
     name="shardsim",
-    help="Simulate sharded LLM training: a model, run by a plan, on a cluster.",
+    help="Simulate sharded LLM training and serving: a model, run by a plan, on a cluster.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -39,6 +39,7 @@ COMMANDS = (
     web,
 )
 app.command("train")(train)
+app.command("serve")(serve)
 app.command("explain")(explain)
 for _command in COMMANDS:
     app.command()(_command)

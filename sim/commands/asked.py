@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from topologies.document import InputError, Value
 
 if TYPE_CHECKING:
     from sim.scenario import Scenario
+    from sim.scenario.serving import ServingScenario
+
+    Asked = TypeVar("Asked", Scenario, ServingScenario)
 
 _MODEL_FIELDS = ("num_layers", "hidden_size", "model_type", "architectures")
 
@@ -22,13 +25,30 @@ def asked(
     """
     file = _scenario_file(model, cluster)
     scenario = _load(file, flags, sets) if file else _from_flags(model, cluster, flags, sets)
-    files = (file, *scenario.files) if file else scenario.files
-    if profile is None:
-        return scenario, files
-    return _calibrated(scenario, profile), (*files, *_files_of(profile))
+    return _with_files(scenario, file, profile)
 
 
-def _calibrated(scenario: "Scenario", profile: Path) -> "Scenario":
+def asked_to_serve(
+    model: str, cluster: str | None, flags: Mapping[str, Value], sets: list[str], profile: Path | None
+) -> "tuple[ServingScenario, tuple[Path, ...]]":
+    """As `asked`, for `shardsim serve`."""
+    from sim.scenario import serving
+
+    file = _scenario_file(model, cluster)
+    if file is not None:
+        return _with_files(serving.load(file, flags, sets), file, profile)
+    _check_cluster(model, cluster, sets, "serve", "--gpus 8")
+    return _with_files(serving.from_flags({"model": model, "cluster": cluster, **flags}, sets), None, profile)
+
+
+def _with_files(scenario: "Asked", file: Path | None, profile: Path | None) -> "tuple[Asked, tuple[Path, ...]]":
+    """The scenario with a profile laid over it, and all files of the user that it was read from."""
+    files: tuple[Path, ...] = (file, *scenario.files) if file else scenario.files
+    calibrated = scenario if profile is None else _calibrated(scenario, profile)
+    return calibrated, (*files, *_files_of(profile))
+
+
+def _calibrated(scenario: "Asked", profile: Path) -> "Asked":
     """The scenario on its cluster with the fits of a profile laid over it; InputError where the profile holds none of
     that cluster's parts."""
     from sim.costs.laws import check_fits
@@ -43,7 +63,9 @@ def _calibrated(scenario: "Scenario", profile: Path) -> "Scenario":
     return replace(scenario, cluster=fits.laid_over(cluster, found))
 
 
-def _files_of(profile: Path) -> tuple[Path, ...]:
+def _files_of(profile: Path | None) -> tuple[Path, ...]:
+    if profile is None:
+        return ()
     return tuple(sorted(profile.glob("*.yaml"))) if profile.is_dir() else (profile,)
 
 
@@ -65,11 +87,16 @@ def _load(file: Path, flags: Mapping[str, Value], sets: list[str]) -> "Scenario"
 def _from_flags(model: str, cluster: str | None, flags: Mapping[str, Value], sets: list[str]) -> "Scenario":
     from sim import scenario
 
+    _check_cluster(model, cluster, sets, "train", "--gpus 64")
+    return scenario.from_flags({"model": model, "cluster": cluster, **flags}, sets)
+
+
+def _check_cluster(model: str, cluster: str | None, sets: list[str], command: str, flags: str) -> None:
+    """A scenario names its cluster, a model does not."""
     if cluster is not None and "kind" in _fields(model):
         raise InputError(f"{model} is a scenario and names its own cluster; leave {cluster} away, or --set cluster=...")
     if cluster is None and not _sets_cluster(sets):
-        raise InputError(f"no cluster given for {model}; write `shardsim train {model} dgx-h100 --gpus 64`")
-    return scenario.from_flags({"model": model, "cluster": cluster, **flags}, sets)
+        raise InputError(f"no cluster given for {model}; write `shardsim {command} {model} dgx-h100 {flags}`")
 
 
 def _sets_cluster(sets: list[str]) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sim.reports.tables import Row, Sheet
 
 FORMATS = ("table", "json", "csv")
-KINDS: "tuple[Kind, ...]" = ("scenario", "model", "cluster", "gpu", "link")
+KINDS: "tuple[Kind, ...]" = ("scenario", "serving", "model", "cluster", "gpu", "link")
 
 Format = Annotated[str, typer.Option("--format", help="table, json or csv", autocompletion=completion.words(*FORMATS))]
 

@@ -54,5 +54,12 @@ def framework(incomplete: str) -> list[str]:
     return _beginning(incomplete, frameworks.names())
 
 
+def serving_framework(incomplete: str) -> list[str]:
+    """Completes to a serving framework."""
+    from sim.frameworks import serving
+
+    return _beginning(incomplete, serving.names())
+
+
 def _beginning(begun: str, known: Iterable[str]) -> list[str]:
     return [name for name in known if name.startswith(begun)]

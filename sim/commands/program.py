@@ -10,6 +10,9 @@ import typer
 from sim.commands.console import INFEASIBLE, INTERNAL, INTERRUPTED, MISSING, OK, USAGE
 from topologies.document import Fault, Infeasible, InputError, Missing, shorten
 
+REPEATED = ("--set", "--slo")
+"""Options that may come again."""
+
 
 def add_later(app: typer.Typer, name: str, later: Mapping[str, str], instead: str) -> None:
     """Commands that have their names already, and refuse: what each will do, and what is there `instead`."""
@@ -22,7 +25,8 @@ def add_later(app: typer.Typer, name: str, later: Mapping[str, str], instead: st
 
 
 def run(app: typer.Typer, name: str, example: str) -> int:
-    """Run the command line of a program; `example` is a command whose help a bad command line points to.
+    """Run the command line of a program; `example` is a command whose help a bad command line points to that names
+    none.
 
     Returns the exit code: 0 ok, 1 internal or a fault, 2 bad input, 3 does not fit, 4 hardware is missing,
     130 interrupted.
@@ -36,7 +40,8 @@ def run(app: typer.Typer, name: str, example: str) -> int:
         if code == INTERRUPTED:  # what typer makes of Ctrl-C within a command
             raise KeyboardInterrupt
     except typer.TyperException as error:
-        return _complain(name, f"{error.format_message()}\nsee `{name} --help`, or `{name} {example} --help`", USAGE)
+        command = _command(app) or example
+        return _complain(name, f"{error.format_message()}\nsee `{name} --help`, or `{name} {command} --help`", USAGE)
     except InputError as error:
         return _complain(name, str(error), USAGE)
     except Infeasible as error:
@@ -58,6 +63,12 @@ def run(app: typer.Typer, name: str, example: str) -> int:
     return code if isinstance(code, int) else OK
 
 
+def _command(app: typer.Typer) -> str | None:
+    """The command that was asked for, where it is one of the program's."""
+    known = {one.name for one in app.registered_commands} | {one.name for one in app.registered_groups}
+    return next((word for word in sys.argv[1:2] if word in known), None)
+
+
 def _refusal(why: str) -> Callable[[], None]:
     def refuse() -> None:
         raise InputError(why)
@@ -66,10 +77,10 @@ def _refusal(why: str) -> Callable[[], None]:
 
 
 def _check_arguments(arguments: list[str]) -> None:
-    """An option counts once, so that none is ignored, and --sp rules out --no-sp; --set may come again."""
+    """An option counts once, so that none is ignored, and --sp rules out --no-sp; some may come again."""
     given = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
     for option in given:
-        if option != "--set" and given.count(option) > 1:
+        if option not in REPEATED and given.count(option) > 1:
             raise InputError(f"{option} is given twice; keep one of them")
         if f"--no-{option[2:]}" in given:
             raise InputError(f"{option} and --no-{option[2:]} say different things; keep one of them")

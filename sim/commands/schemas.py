@@ -7,9 +7,10 @@ import orjson
 
 import sim.models.schema
 import sim.scenario.schema
+import sim.scenario.serving.schema
 from topologies import sheets
 
-Kind = Literal["scenario", "model", "gpu", "link", "cluster"]
+Kind = Literal["scenario", "serving", "model", "gpu", "link", "cluster"]
 
 
 def schema_json(kind: Kind) -> str:
@@ -17,6 +18,8 @@ def schema_json(kind: Kind) -> str:
     made: Mapping[str, object]
     if kind == "scenario":
         made = sim.scenario.schema.schema()
+    elif kind == "serving":
+        made = sim.scenario.serving.schema.schema()
     elif kind == "model":
         made = sim.models.schema.schema()
     else:

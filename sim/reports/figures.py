@@ -4,6 +4,7 @@ Model FLOPs utilisation counts the useful work, hardware FLOPs utilisation the r
 100 % is the time that kernels fall short of the peak, plus the parts of the step in which no kernel runs.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -233,12 +234,17 @@ def count(amount: float) -> str:
 
 
 def dollars(amount: float) -> str:
-    """An amount of money for people: '$0.0042', '$4.17', '$41,700', '$4.17 M'."""
+    """An amount of money for people: '$0.000033', '$0.0042', '$4.17', '$41,700', '$4.17 M'."""
     if amount >= MEGA:
         return f"${count(amount)}"
     if amount >= CENTS_BELOW:
         return f"${amount:,.0f}"
-    return f"${amount:.2f}" if amount >= 1 else f"${amount:.2g}"
+    return f"${amount:.2f}" if amount >= 1 else f"${_decimal(amount)}"
+
+
+def _decimal(amount: float) -> str:
+    """Two digits that count, without an exponent."""
+    return f"{amount:.{max(0, 1 - math.floor(math.log10(amount)))}f}".rstrip("0") if amount > 0 else f"{amount:.2g}"
 
 
 def days(number_of_days: float) -> str:
@@ -286,4 +292,6 @@ def _memory_verdict(report: TrainingReport) -> str:
 def _plain(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return "; ".join(value)
     return "none" if value is None else str(value)

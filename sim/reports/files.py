@@ -68,7 +68,7 @@ def write(report: TrainingReport, scenario: str, folder: Path, extras: Extras) -
     }
     if extras.rank_traces:
         contents |= {f"hta/rank-{rank}.json.gz": trace for rank, trace in by_rank(report.timeline, report.plan)}
-    contents["manifest.json"] = _manifest(report, contents, extras.inputs)
+    contents["manifest.json"] = manifest(report.command, contents, extras.inputs)
     return put(contents, folder)
 
 
@@ -114,16 +114,16 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _manifest(report: TrainingReport, contents: Mapping[str, bytes], inputs: Mapping[str, bytes]) -> bytes:
+def manifest(command: str, contents: Mapping[str, bytes], inputs: Mapping[str, bytes]) -> bytes:
     """What made the files, from what, and how to know them; the versions are those that numbers and bytes rest on."""
-    manifest = {
+    made = {
         "shardsim": __version__,
-        "command": report.command,
+        "command": command,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in ("numpy", "simpy")},
         "inputs_sha256": _hashes(inputs),
         "sha256": _hashes(contents),
     }
-    return orjson.dumps(manifest, option=orjson.OPT_INDENT_2)
+    return orjson.dumps(made, option=orjson.OPT_INDENT_2)
 
 
 def _hashes(contents: Mapping[str, bytes]) -> dict[str, str]:

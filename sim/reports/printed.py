@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 LEAST_WIDTH = 40
+_JOINT = "\ue000"
+"""Stands for a space at which no line breaks, until it is printed: rich breaks at every kind of space."""
 
 
 def printed(show: Callable[[Console, int], None], console_width: int, color: bool) -> str:
@@ -28,7 +30,8 @@ def printed(show: Callable[[Console, int], None], console_width: int, color: boo
     show(console, width)
     file = console.file
     assert isinstance(file, io.StringIO)
-    return "\n".join(line.rstrip() if not color else line for line in file.getvalue().splitlines()) + "\n"
+    lines = file.getvalue().replace(_JOINT, " ").splitlines()
+    return "\n".join(line.rstrip() if not color else line for line in lines) + "\n"
 
 
 def heading(console: Console, text: str) -> None:
@@ -38,7 +41,8 @@ def heading(console: Console, text: str) -> None:
 
 
 def words(text: str, style: str = "") -> Text:
-    """Text for a cell: a word that is longer than its column goes on in the next line."""
+    """Text for a cell: a word that is longer than its column goes on in the next line, and no line begins with %."""
+    text = text.replace(" %", f"{_JOINT}%")
     return Text(text, style=style, overflow="fold")
 
 

@@ -9,7 +9,7 @@ from sim.models import Transformer, num_parameters
 from sim.reports.drawing import used_nodes
 from sim.reports.figures import count
 from sim.training import TrainingReport
-from topologies.hardware import Fit, Gpu, Link, Node
+from topologies.hardware import Cluster, Fit, Gpu, Link, Node
 from topologies.quantity import flops, nbytes, percent, rate, seconds
 
 SHEET, PUBLISHED, ESTIMATE = "data sheet", "published figure", "estimate"
@@ -30,15 +30,20 @@ class Parameter:
 def parameters(report: TrainingReport) -> tuple[Parameter, ...]:
     """Every figure that the simulated step rests on: the model's, the GPUs', the links', the framework's."""
     precision = str(report.scenario.get("precision", ""))
-    places = used_nodes(report.cluster, report.plan.num_gpus)
-    nodes = [report.cluster.pools[pool].node for pool in dict.fromkeys(place.pool for place in places)]
+    hardware = of_hardware(report.model, report.cluster, report.plan.num_gpus, precision)
+    return *hardware, *_framework(str(report.scenario.get("framework", "")))
+
+
+def of_hardware(model: Transformer, cluster: Cluster, num_gpus: int, precision: str) -> tuple[Parameter, ...]:
+    """The figures of the model, and of the GPUs and links that the first `num_gpus` GPUs of a cluster are."""
+    places = used_nodes(cluster, num_gpus)
+    nodes = [cluster.pools[pool].node for pool in dict.fromkeys(place.pool for place in places)]
     gpus = dict.fromkeys(node.gpu for node in nodes)
     links = dict.fromkeys(link for node in nodes for link in _links(node, has_network=len(places) > 1))
     return (
-        _model(report.model),
+        _model(model),
         *(row for gpu in gpus for row in _gpu(gpu, precision)),
         *(row for link in links for row in _link(link)),
-        *_framework(str(report.scenario.get("framework", ""))),
     )
 
 
@@ -113,7 +118,12 @@ def _framework(name: str) -> Iterator[Parameter]:
     if name not in frameworks.names():
         return
     framework = frameworks.load(name)
-    for fact, source in framework.sources.items():
+    yield from of_software(name, framework, framework.sources)
+
+
+def of_software(name: str, framework: object, sources: Mapping[str, str]) -> Iterator[Parameter]:
+    """The facts of a framework that have a source."""
+    for fact, source in sources.items():
         value = getattr(framework, fact)
         shown = ("yes" if value else "no") if isinstance(value, bool) else str(value)
         origin = _rests_on(source, "the software")

@@ -84,8 +84,8 @@ def _settings(report: TrainingReport) -> str:
 def _where_time_goes(console: Console, report: TrainingReport, width: int) -> None:
     shares = breakdown(mapping(report.result, "breakdown"))
     heading(console, "Where the time goes (mean over ranks)")
-    console.print(_bar(shares, 1.0, width))
-    console.print(_legend([(share.kind, f"{share.kind.title} {share.text}") for share in shares], width))
+    console.print(stacked_bar(shares, 1.0, width))
+    console.print(swatches([(share.kind, f"{share.kind.title} {share.text}") for share in shares], width))
 
 
 def _gantt(console: Console, timeline: Timeline, width: int) -> None:
@@ -100,7 +100,7 @@ def _gantt(console: Console, timeline: Timeline, width: int) -> None:
         letter = action_length(timeline, tracks[0]) / LETTERS_PER_ACTION
         shown += _chart(console, timeline, tracks, columns, columns * letter)
     used = {key for row in shown for key in row}
-    console.print(_legend([(_look(key), _look(key).title) for key in (*KINDS, BOTH) if key in used], width))
+    console.print(swatches([(_look(key), _look(key).title) for key in (*KINDS, BOTH) if key in used], width))
     _say_folding(console, timeline, tracks)
 
 
@@ -152,7 +152,7 @@ def _memory(console: Console, report: TrainingReport, width: int) -> None:
     heading(console, f"Peak memory of each pipeline rank; the bar's length is {scale:.1f} GiB")
     texts = [f"{one.allocated:.1f} of {one.capacity:.1f} GiB" + ("" if one.fits else " !") for one in held]
     _ranked_bars(console, [one.shares for one in held], scale, texts, width)
-    console.print(_legend([(kind, kind.title) for kind in legend(one.shares for one in held)], width))
+    console.print(swatches([(kind, kind.title) for kind in legend(one.shares for one in held)], width))
 
 
 def _critical_path(console: Console, report: TrainingReport) -> None:
@@ -187,7 +187,7 @@ def _ranked_bars(
         if index == left_out.stop and left_out:
             console.print(_left_out(f"pp {left_out.start}", f"pp {left_out.stop - 1}"))
         name = f"{f'pp {index}':<{margin}}│"
-        bar = _bar(bars[index], whole, columns)
+        bar = stacked_bar(bars[index], whole, columns)
         console.print(Text(name), bar, Text(f"│{texts[index]:>{tail}}"), sep="", no_wrap=True, overflow="crop")
 
 
@@ -203,7 +203,7 @@ def _left_out(first: str, last: str) -> Text:
     return Text(f"... {first} to {last} are not shown here; --out DIR writes a page with all ...", style="dim")
 
 
-def _bar(shares: Sequence[Share], whole: float, columns: int) -> Text:
+def stacked_bar(shares: Sequence[Share], whole: float, columns: int) -> Text:
     """A bar of exactly `columns` letters for `whole`; what no share fills is blank."""
     blank = Share(kind=SPACE, amount=max(whole - sum(share.amount for share in shares), 0.0), text="")
     bar = Text(no_wrap=True)
@@ -246,7 +246,7 @@ def _style(kind: Kind, half: bool = False) -> Style:
     return Style(color=kind.ink, bgcolor=kind.color, bold=not half and kind.ink == BLACK)
 
 
-def _legend(entries: Sequence[tuple[Kind, str]], width: int) -> Text:
+def swatches(entries: Sequence[tuple[Kind, str]], width: int) -> Text:
     """Swatches with their words, as many to a line as fit."""
     text, used = Text(), 0
     for kind, name in entries:

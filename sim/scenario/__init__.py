@@ -69,7 +69,7 @@ def of(document: Document) -> Scenario:
         step=TrainingStep(
             seq_len=file.batch.seq_len or model.max_seq_len,
             precision=file.precision,
-            experts=_expert_load(document, file, model),
+            experts=expert_load(document, file.experts, model),
         ),
         run=TrainingRun(tokens=file.tokens, price=file.price),
         framework=framework_of(reference),
@@ -89,8 +89,9 @@ def _check_layers(document: Document, plan: PartialPlan, model: Transformer) -> 
             raise error_at(document, ("plan", "layers"), problem)
 
 
-def _expert_load(document: Document, file: ScenarioFile, model: Transformer) -> ExpertLoad:
-    load = file.experts.expert_load()
+def expert_load(document: Document, section: experts.ExpertsSection, model: Transformer) -> ExpertLoad:
+    """The load on experts that a section says. Raises InputError for what the model does not have."""
+    load = section.expert_load()
     wrong = experts.problem(load, model)
     if wrong is not None:
         raise error_at(document, ("experts",), wrong)
@@ -116,7 +117,7 @@ def _from_here(document: Document, folder: Path) -> Document:
     if not isinstance(document.data, dict):
         return document
     data = {
-        field: _reached(value, folder) if field in ("model", "cluster") else value
+        field: reached(value, folder) if field in ("model", "cluster") else value
         for field, value in document.data.items()
     }
     plan = data.get("plan")
@@ -129,9 +130,10 @@ def _schedule_from(folder: Path, name: str) -> str:
     return as_file(os.path.normpath(folder / name)) if is_schedule_file(name) else name
 
 
-def _reached(reference: Value, folder: Path) -> Value:
+def reached(reference: Value, folder: Path) -> Value:
+    """A reference in a file that lies in `folder`: its path, if it has one, made relative to the working directory."""
     name = name_in(reference)
     if name is None or not is_file(name):
         return reference
-    reached = as_file(os.path.normpath(folder / name))
-    return {**reference, "name": reached} if isinstance(reference, dict) else reached
+    path = as_file(os.path.normpath(folder / name))
+    return {**reference, "name": path} if isinstance(reference, dict) else path

@@ -13,9 +13,9 @@ from topologies import quantity
 from topologies.document import InputError, closest, shorten
 
 _LATER = {
-    "kind": ("serving",),
     "precision": ("fp32", "tf32", "int8"),
 }
+_COMMANDS = {"training": "train", "serving": "serve"}
 _MOST_TOKENS = 10**18
 _MOST_DIGITS = 9
 _HIGHEST_PRICE = quantity.MEGA
@@ -33,6 +33,17 @@ def not_yet(field: str) -> BeforeValidator:
     def refuse(value: _Value) -> _Value:
         if isinstance(value, (str, int)) and value in _LATER[field]:
             raise ValueError(f"{value} is not supported yet")
+        return value
+
+    return BeforeValidator(refuse)
+
+
+def of_kind(kind: str) -> BeforeValidator:
+    """Refuses scenarios of the other kind, naming the command that takes them."""
+
+    def refuse(value: _Value) -> _Value:
+        if isinstance(value, str) and value != kind and value in _COMMANDS:
+            raise ValueError(f"{value} is for `shardsim {_COMMANDS[value]}`; `shardsim {_COMMANDS[kind]}` takes {kind}")
         return value
 
     return BeforeValidator(refuse)

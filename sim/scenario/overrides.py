@@ -1,4 +1,7 @@
-"""Flags and `--set a.b=c` over what a scenario file says. Both win over the file; with one another they must agree."""
+"""Flags and `--set a.b=c` over what a scenario file says. Both win over the file; with one another they must agree.
+
+`--set a.b=null` takes back what the file says of a field that need not be there.
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,8 +43,46 @@ FLAGS: Mapping[str, str] = {
     "tokens": "tokens",
     "price": "price",
 }
+SERVING_FLAGS: Mapping[str, str] = {
+    "model": "model",
+    "cluster": "cluster",
+    "gpus": "gpus",
+    "tp": "deployment.tp",
+    "pp": "deployment.pp",
+    "dp": "deployment.dp",
+    "ep": "deployment.ep",
+    "cp": "deployment.cp",
+    "replicas": "deployment.replicas",
+    "prefill_tp": "deployment.prefill.tp",
+    "prefill_pp": "deployment.prefill.pp",
+    "prefill_replicas": "deployment.prefill.replicas",
+    "weights": "deployment.weights",
+    "kv_precision": "deployment.cache.precision",
+    "num_blocks": "deployment.cache.num_blocks",
+    "prefix_caching": "deployment.cache.prefix_caching",
+    "router": "deployment.router",
+    "policy": "deployment.scheduling.policy",
+    "max_num_seqs": "deployment.scheduling.max_num_seqs",
+    "max_num_batched_tokens": "deployment.scheduling.max_num_batched_tokens",
+    "speculate": "deployment.speculation.tokens",
+    "acceptance": "deployment.speculation.acceptance",
+    "rate": "load.rate",
+    "burstiness": "load.burstiness",
+    "concurrency": "load.concurrency",
+    "num_requests": "load.num_requests",
+    "duration": "load.duration",
+    "input_len": "load.input_len",
+    "output_len": "load.output_len",
+    "trace": "load.trace",
+    "slo": "slo",
+    "framework": "framework",
+    "price": "price",
+    "seed": "seed",
+}
+"""The same of `shardsim serve`."""
 _ARGUMENTS = ("model", "cluster")
 _REFERENCES = (*_ARGUMENTS, "framework")
+_NOTHING = ("null", "~")
 _MOST_DOTS = 3
 _MOST_SAID = 60
 
@@ -54,13 +95,16 @@ class _Change(NamedTuple):
     said: str
 
 
-def overridden(document: Document, flags: Mapping[str, Value], sets: Sequence[str]) -> Document:
-    """The document with other values in some fields; those no longer stand on a line of the file.
+def overridden(
+    document: Document, flags: Mapping[str, Value], sets: Sequence[str], fields: Mapping[str, str] = FLAGS
+) -> Document:
+    """The document with other values in some fields; those no longer stand on a line of the file. `fields` says which
+    of them a flag sets.
 
     Raises InputError for a text that is no FIELD=VALUE, a number that is not finite, and for two that set one
     field to different values.
     """
-    changes = [_flag(flag, value) for flag, value in flags.items() if value is not None]
+    changes = [_flag(flag, value, fields) for flag, value in flags.items() if value is not None]
     changes += [_set(text) for text in sets]
     if not changes or not isinstance(document.data, dict):
         return document
@@ -73,25 +117,26 @@ def overridden(document: Document, flags: Mapping[str, Value], sets: Sequence[st
     return Document(name=document.name, data=data, lines=lines)
 
 
-def _flag(flag: str, value: Value) -> _Change:
+def _flag(flag: str, value: Value, fields: Mapping[str, str]) -> _Change:
     name = flag.replace("_", "-")
     said = shorten(value) if flag in _ARGUMENTS else f"--{name} {value}"
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{said} is not a finite number; leave it out, or write one")
     if isinstance(value, bool):
         said = f"--{'' if value else 'no-'}{name}"
-    return _Change(tuple(FLAGS[flag].split(".")), value, said)
+    return _Change(tuple(fields[flag].split(".")), value, said)
 
 
 def _set(text: str) -> _Change:
     path, separator, value = text.partition("=")
-    if not separator or not path.strip() or value.strip() in ("", "null", "~"):
+    if not separator or not path.strip() or not value.strip():
         raise InputError(f"--set {shorten(text)}: write FIELD=VALUE, for example --set plan.tp=4")
     if path.count(".") > _MOST_DOTS:
         raise InputError(f"--set {shorten(path)}: no field lies that deep; write for example --set plan.tp=4")
     path = path.strip()
     said = " ".join(f"--set {path}={value.strip()}".split())
-    return _Change(tuple(path.split(".")), parse(value, f"--set {shorten(path)}").data, said[:_MOST_SAID])
+    known = None if value.strip() in _NOTHING else parse(value, f"--set {shorten(path)}").data
+    return _Change(tuple(path.split(".")), known, said[:_MOST_SAID])
 
 
 def _check_agreement(changes: Sequence[_Change]) -> None:

@@ -24,6 +24,7 @@ from sim.scenario.fields import (
     Text,
     Tokens,
     not_yet,
+    of_kind,
 )
 from sim.workload import Precision
 from topologies import sheets
@@ -92,7 +93,7 @@ class BatchSection(Section):
 class ScenarioFile(Section):
     """One training step for ShardSim to simulate: a model, run by a plan, on a cluster."""
 
-    kind: Annotated[Literal["training"], not_yet("kind")]
+    kind: Annotated[Literal["training"], of_kind("training")]
     """What is simulated."""
     model: ModelReference
     """A model of the catalogue, a model file or a Hugging Face config.json; or a mapping: its name, and fields laid
@@ -140,13 +141,14 @@ def schema() -> dict[str, JsonValue]:
     made: dict[str, JsonValue] = ScenarioFile.model_json_schema()
     sections = made["$defs"]
     assert isinstance(sections, dict)
-    _add_examples(made, {"model": models.names(), "cluster": topologies.names(), "framework": frameworks.names()})
+    add_examples(made, {"model": models.names(), "cluster": topologies.names(), "framework": frameworks.names()})
     links = {field: sheets.known(field) for field in sheets.LINKS}
-    _add_examples(sections["ClusterSection"], {"name": topologies.names(), "gpu": topologies.names("gpus"), **links})
+    add_examples(sections["ClusterSection"], {"name": topologies.names(), "gpu": topologies.names("gpus"), **links})
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
 
 
-def _add_examples(section: JsonValue, known: Mapping[str, list[str]]) -> None:
+def add_examples(section: JsonValue, known: Mapping[str, list[str]]) -> None:
+    """Put the names that a field may have into its schema."""
     assert isinstance(section, dict)
     fields = section["properties"]
     assert isinstance(fields, dict)

@@ -46,21 +46,21 @@ def dump(scenario: Scenario, folder: Path) -> str:
     """The scenario as a YAML file that `load` reads back to the same scenario, once it lies in `folder`."""
     fields = described(scenario)
     for name in _BY_ITS_OWN:
-        fields[name] = _seen_from(folder, fields[name])
+        fields[name] = seen_from(folder, fields[name])
     plan = fields["plan"]
     if isinstance(plan, dict) and "schedule" in plan:
-        fields["plan"] = {**plan, "schedule": _seen_from(folder, plan["schedule"])}
+        fields["plan"] = {**plan, "schedule": seen_from(folder, plan["schedule"])}
     return as_yaml(fields)
 
 
 def as_yaml(fields: Mapping[str, Value]) -> str:
     """The fields of a scenario as a YAML file, a line each."""
-    return "".join(f"{name}: {_flow(value)}\n" for name, value in fields.items())
+    return "".join(f"{name}: {flow(value)}\n" for name, value in fields.items())
 
 
 def one_line(fields: Mapping[str, Value]) -> str:
     """The fields of a scenario file as YAML on one line, for a cell of a table."""
-    return _flow(dict(fields))
+    return flow(dict(fields))
 
 
 def portable(scenario: Scenario, folder: Path) -> tuple[Scenario, dict[str, Path]]:
@@ -75,8 +75,8 @@ def portable(scenario: Scenario, folder: Path) -> tuple[Scenario, dict[str, Path
     moved = {noun: str(folder / place) for noun, place in places.items()}
     found = dataclasses.replace(
         scenario,
-        model_reference=_renamed(model, moved.get("model")),
-        cluster_reference=_renamed(cluster, moved.get("cluster")),
+        model_reference=renamed(model, moved.get("model")),
+        cluster_reference=renamed(cluster, moved.get("cluster")),
         plan=dataclasses.replace(plan, schedule=moved.get("schedule", plan.schedule)),
     )
     return found, {place: files[noun] for noun, place in places.items()}
@@ -87,35 +87,37 @@ def command(scenario: Scenario, detail: str) -> str:
     fields = described(scenario)
     words, sets = ["shardsim", "train"], []
     for noun in (*_BY_ITS_OWN, "framework"):
-        name, others = _taken_apart(noun, fields.pop(noun))
+        name, others = taken_apart(noun, fields.pop(noun))
         words += ["--framework", *name] if noun == "framework" else name
         sets += others
-    sets += [f"{noun}={_flow(fields[noun])}" for noun in _WITHOUT_A_FLAG if noun in fields]
-    for flag, path in FLAGS.items():
-        value = _at(fields, path.split("."))
+    sets += [f"{noun}={flow(fields[noun])}" for noun in _WITHOUT_A_FLAG if noun in fields]
+    for option, path in FLAGS.items():
+        value = at(fields, path.split("."))
         if value is not None:
-            words += _flag(flag.replace("_", "-"), value)
+            words += flag(option.replace("_", "-"), value)
     return shlex.join([*words, "--detail", detail, *(word for text in sets for word in ("--set", text))])
 
 
-def _taken_apart(noun: str, reference: Value) -> tuple[list[str], list[str]]:
+def taken_apart(noun: str, reference: Value) -> tuple[list[str], list[str]]:
     """A reference as an argument, and as `--set` texts what an argument cannot say."""
     if isinstance(reference, str):
         return [reference], []
     assert isinstance(reference, dict)
     name = name_in(reference)
     if name is None:
-        return [], [f"{noun}={_flow(reference)}"]
-    return [name], [f"{noun}.{key}={_flow(value)}" for key, value in reference.items() if key != "name"]
+        return [], [f"{noun}={flow(reference)}"]
+    return [name], [f"{noun}.{key}={flow(value)}" for key, value in reference.items() if key != "name"]
 
 
-def _flag(flag: str, value: Value) -> list[str]:
+def flag(name: str, value: Value) -> list[str]:
+    """A flag of the command line with its value."""
     if isinstance(value, bool):
-        return [f"--{'' if value else 'no-'}{flag}"]
-    return [f"--{flag}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+        return [f"--{'' if value else 'no-'}{name}"]
+    return [f"--{name}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
 
 
-def _at(fields: Value, path: Sequence[str]) -> Value:
+def at(fields: Value, path: Sequence[str]) -> Value:
+    """The value of a field that lies deeper, None where it is not said."""
     for part in path:
         fields = fields.get(part) if isinstance(fields, dict) else None
     return fields
@@ -125,26 +127,26 @@ def _said(fields: Mapping[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _seen_from(folder: Path, reference: Value) -> Value:
+def seen_from(folder: Path, reference: Value) -> Value:
     """A reference whose path, if it has a relative one, leads from `folder`."""
     name = name_in(reference)
     if name is None or not is_file(name) or Path(name).is_absolute():
         return reference
-    return _renamed(reference, as_file(os.path.relpath(name, folder)))
+    return renamed(reference, as_file(os.path.relpath(name, folder)))
 
 
-def _renamed(reference: Value, name: str | None) -> Value:
+def renamed(reference: Value, name: str | None) -> Value:
     """With another name, if there is one."""
     if name is None:
         return reference
     return {**reference, "name": name} if isinstance(reference, dict) else name
 
 
-def _flow(value: Value) -> str:
+def flow(value: Value) -> str:
     """YAML on one line: words such as llama3-70b plain, any other text in quotes."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_flow(name)}: {_flow(inner)}" for name, inner in value.items()) + "}"
+        return "{" + ", ".join(f"{flow(name)}: {flow(inner)}" for name, inner in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
+        return "[" + ", ".join(map(flow, value)) + "]"
     is_word = isinstance(value, str) and _WORD.fullmatch(value)
     return str(value) if is_word else json.dumps(value, ensure_ascii=False)

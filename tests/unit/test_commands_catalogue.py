@@ -62,7 +62,7 @@ def test_a_route_on_a_file_counts_its_gpus(shardsim: Shardsim, folder: object) -
     assert_refused(shardsim("clusters", "f.yaml", "--route", "-1", "3"), "GPU -1: mine has the GPUs 0 to 31")
 
 
-@pytest.mark.parametrize("kind", ["scenario", "model", "cluster", "gpu", "link"])
+@pytest.mark.parametrize("kind", ["scenario", "serving", "model", "cluster", "gpu", "link"])
 def test_a_schema_is_json_schema_with_examples_of_names(shardsim: Shardsim, kind: str) -> None:
     answer = shardsim("schema", kind)
     made = json.loads(answer.out)

@@ -88,7 +88,7 @@ def test_a_cluster_that_cannot_be_is_refused_at_its_line(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (SCENARIO.replace("training", "serving"), "f.yaml:1: kind: serving is not supported yet"),
+        (SCENARIO.replace("training", "serving"), "f.yaml:1: kind: serving is for `shardsim serve`"),
         (
             SCENARIO + "plan: {tp: {choices: [1, 2]}}",
             r"f.yaml:5: plan.tp: several values \(a sweep\) are not supported",

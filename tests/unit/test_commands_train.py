@@ -92,7 +92,8 @@ BREAKDOWN = {
         ("--schedule 1f1b --schedule gpipe", "--schedule is given twice"),
         ("--gpus=8", "--gpus is given twice"),
         ("--sp --no-sp --tp 2", "--sp and --no-sp say different things; keep one of them"),
-        ("--set price=null", "write FIELD=VALUE"),
+        ("--set price=", "write FIELD=VALUE"),
+        ("--set model=null", "model: must be text, got nothing"),
         ("--schedule zigzag", "plan.schedule: unknown schedule, got 'zigzag'"),
         ("--recompute all", "plan.recompute: .*got 'all'"),
         ("--precision bf61", "precision: .*got 'bf61'"),
@@ -129,7 +130,7 @@ def test_an_absurd_number_is_refused(shardsim: Shardsim, flag: str, number: str)
 
 @pytest.mark.parametrize(
     "arguments",
-    ["--precision fp32", "--set kind=serving", "--set plan.tp={choices:[1,2]}", "--set gpus={range:[8,64]}",
+    ["--precision fp32", "--set plan.tp={choices:[1,2]}", "--set gpus={range:[8,64]}",
      "--set plan.schedule={choices:[1f1b,gpipe]}"],
 )  # fmt: skip
 def test_what_a_later_release_brings_is_not_supported_yet(shardsim: Shardsim, arguments: str) -> None:

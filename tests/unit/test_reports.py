@@ -450,3 +450,8 @@ def test_the_title_says_that_a_known_cluster_or_model_was_changed():
     assert figures.title(part) == "gpt-1t on 16 GPUs of dgx-a100"
     other = report_of(scenario={"model": {"name": "gpt-1t", "num_layers": 8}, "cluster": {"name": "a", "nic": "b"}})
     assert figures.title(other) == "gpt-1t (changed) on 16 GPUs of dgx-a100 (changed)"
+
+
+def test_a_small_amount_of_money_has_no_exponent() -> None:
+    said = [figures.dollars(amount) for amount in (0.000033, 0.0042, 0.5, 4.171, 0.0)]
+    assert said == ["$0.000033", "$0.0042", "$0.5", "$4.17", "$0"]

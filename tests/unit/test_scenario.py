@@ -445,7 +445,7 @@ def test_a_scenario_is_told_in_the_names_of_a_file() -> None:
             "mixtral-8x7b\nexperts: {load: {histogram: [0, 0, 0, 0, 0, 0, 0, 0]}}",
             "step.yaml:3: experts: a histogram that is zero everywhere",
         ),
-        ("kind: training", "kind: serving", "step.yaml:1: kind: serving is not supported yet"),
+        ("kind: training", "kind: serving", "step.yaml:1: kind: serving is for `shardsim serve`"),
         ("llama3-70b", "llama3-7b", "step.yaml:2: model: unknown model 'llama3-7b'; did you mean llama3-70b"),
         (
             "cluster: dgx-h100",
