@@ -1,0 +1,20 @@
+"""Measured servers of dense models against our own costs; every twentieth row here, all by `make accuracy`."""
+
+import pytest
+
+from sim.measured_runs import servers
+from tests.measured.servers import FOLDER, coverage, medians, played
+
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the measured tables are not beside the repository")
+
+TTFT_BAR, TPOT_BAR = 0.25, 0.15
+EVERY = 20
+
+
+def test_half_of_the_unsaturated_rows_are_within_the_bars() -> None:
+    rows = [row for row in servers.rows(FOLDER / "servers_dense.csv") if row["concurrency"]]
+    found = [one for one in played(rows[::EVERY]) if not one.is_saturated]
+    ttft, tpot = medians(found)
+    assert ttft < TTFT_BAR
+    assert tpot < TPOT_BAR
+    assert all(share >= 0.55 for share in coverage(found))
