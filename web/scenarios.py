@@ -58,7 +58,7 @@ def parsed(text: str) -> Scenario:
     Raises InputError that names the field, also for a reference to a file: the server has none of the reader's.
     """
     document = parse(text, TITLE)
-    _check_references(document)
+    check_references(document)
     return of(document)
 
 
@@ -67,7 +67,8 @@ def address(text: str) -> str:
     return f"/?{urlencode({PACKED: pack(text)})}"
 
 
-def _check_references(document: Document) -> None:
+def check_references(document: Document) -> None:
+    """Raises InputError where a scenario names a file: the server has none of the reader's."""
     data = document.data if isinstance(document.data, dict) else {}
     plan = data.get("plan")
     schedule = plan.get("schedule") if isinstance(plan, dict) else None
