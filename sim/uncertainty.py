@@ -58,9 +58,9 @@ def interval(timeline: Timeline, cluster: Cluster, step_spread: float) -> dict[s
 
     `step_spread` is the framework's: the standard deviation of a step from run to run, as a share.
     """
-    errors = _errors(shares(timeline, cluster))
+    parted = errors(shares(timeline, cluster))
     always = RELEASES, EIGHTY_PERCENT * step_spread
-    low, high = (math.hypot(UNMODELLED[end], *always, *(error[end] for error in errors)) for end in (0, 1))
+    low, high = (math.hypot(UNMODELLED[end], *always, *(error[end] for error in parted)) for end in (0, 1))
     return {
         "p10_s": timeline.duration * math.exp(-low),
         "p50_s": timeline.duration,
@@ -89,11 +89,11 @@ def exposed_interval(timeline: Timeline, cluster: Cluster) -> dict[str, float]:
 def _spread_of_sum(parts: list[Share]) -> Spread:
     """Of the time that the parts take together, below and above, both as positive numbers."""
     whole = sum(one.share for one in parts)
-    low, high = (math.hypot(*(error[end] for error in _errors(parts))) / whole for end in (0, 1))
+    low, high = (math.hypot(*(error[end] for error in errors(parts))) / whole for end in (0, 1))
     return low, high
 
 
-def _errors(parts: list[Share]) -> list[list[float]]:
+def errors(parts: list[Share]) -> list[list[float]]:
     """What each cause may add to the whole, below and above: errors of one cause add up."""
     by_cause: dict[str, list[Share]] = {}
     for one in parts:
