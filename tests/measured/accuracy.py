@@ -2,7 +2,7 @@
 that the package has (sim/ledger/published.csv).
 
 `python -m tests.measured.accuracy` plays training_runs.csv and memory_runs.csv, our own transcription of what was
-published, and writes all four. Nothing is fitted to a row.
+published, and writes all four; the page's second half, on serving, is serving_accuracy.py's.
 """
 
 import functools
@@ -16,7 +16,7 @@ from sim import validation
 from sim.measured_runs import Row, read
 from sim.uncertainty import ORIGINS
 from sim.validation import Ledger, Result, summary
-from tests.measured import pictures
+from tests.measured import pictures, serving_accuracy
 
 HERE = Path(__file__).parent
 DOCS, LEDGER = HERE.parents[1] / "docs", HERE.parents[1] / "sim/ledger/published.csv"
@@ -93,17 +93,27 @@ LOOKS: Mapping[str, Pick] = {
 """Along what the errors are looked at."""
 
 
-def page(runs: Ledger, memory: Ledger) -> str:
-    """The text of docs/accuracy.md."""
+def page(runs: Ledger, memory: Ledger, serving: str) -> str:
+    """The text of docs/accuracy.md, with its half on serving."""
     return "\n".join([*_head(runs), *_campaigns(runs), *_overall(runs), *_structure(runs), *_worst(runs),
-                      *_memory(memory), *_left_out(runs, memory)])  # fmt: skip
+                      *_memory(memory), *_left_out(runs, memory), serving])  # fmt: skip
+
+
+def serving_half() -> str:
+    """Played anew where the measured tables are beside the repository, else as it was written last."""
+    if serving_accuracy.is_here():
+        return serving_accuracy.half()
+    written = (DOCS / "accuracy.md").read_text(encoding="utf-8")
+    return "".join(written.partition(serving_accuracy.HEADING)[1:])
 
 
 def _head(runs: Ledger) -> Iterator[str]:
     yield from (
         "# How accurate it is",
         "",
-        "Written by `make accuracy`; do not edit. Each row is one published step time, its source in",
+        "Written by `make accuracy`; do not edit. Training first, then [serving](#serving).",
+        "",
+        "Each row is one published step time, its source in",
         "[training_runs.csv](../tests/measured/training_runs.csv); nothing is fitted to a row or a campaign. An error",
         "is predicted / measured - 1: -10 % is a prediction that is too fast. Every row, the bad ones too, is in",
         "[published.csv](../sim/ledger/published.csv). Plans, overlaps and fabrics that a source leaves unsaid are",
@@ -202,7 +212,7 @@ def write(folder: Path = DOCS) -> None:
     times = {name: [(one.measured_s or 1.0, one.predicted_s) for one in group] for name, group in groups.items()}
     misses = {name: [one.error or 0.0 for one in group] for name, group in groups.items()}
     for path, text in {
-        folder / "accuracy.md": page(runs, memory),
+        folder / "accuracy.md": page(runs, memory, serving_half()),
         LEDGER: every_row(runs),
         folder / "accuracy-scatter.svg": pictures.scatter(times),
         folder / "accuracy-errors.svg": pictures.errors(misses),

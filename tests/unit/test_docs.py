@@ -25,6 +25,9 @@ from calibrate.verification import verified
 from sim import models, run_scenario, scenario
 from sim.commands import console
 from sim.plan import Plan
+from sim.scenario import serving
+from sim.scenario.serving.schema import schema
+from sim.serving.simulation import simulate_serving
 from tests.command import Shardsim
 from tests.processor import CPU
 from tests.verified import PIPELINE, verification
@@ -35,6 +38,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DESIGN = (ROOT / "docs/design.md").read_text(encoding="utf-8")
 PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))]
+SERVING = (ROOT / "docs/serving.md").read_text(encoding="utf-8")
 EXPLAIN = (ROOT / "docs/explain.md").read_text(encoding="utf-8")
 MEASURING = ["README.md", "docs/calibrate.md", "docs/calibration.md"]
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.yaml"))
@@ -119,6 +123,16 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     assert all(f"`{name}`" in README for name in written)
 
 
+def test_the_readme_shows_what_a_served_load_prints(
+    shardsim: Shardsim, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    (block,) = [block for block in blocks(README, "console") if block.startswith("$ shardsim serve ")]
+    command, _, shown = block.partition("\n")
+    done = shardsim(*shlex.split(command)[2:])
+    assert (done.code, done.out[: len(shown)]) == (0, shown)
+
+
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     (code,) = blocks(README, "python")
     assert sum(map(bool, code.splitlines())) == 5
@@ -145,6 +159,28 @@ def test_the_scenario_of_its_page_fits(tmp_path: Path) -> None:
     path = tmp_path / "scenario.yaml"
     path.write_text(text, encoding="utf-8")
     assert run_scenario(scenario.load(path), detail="stage").fits
+
+
+def test_the_serving_scenario_of_its_page_keeps_its_promises(tmp_path: Path) -> None:
+    (text,) = blocks(SERVING, "yaml")
+    path = tmp_path / "scenario.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert simulate_serving(serving.load(path), finds_knee=False).is_met
+
+
+def test_every_field_of_a_serving_scenario_is_in_the_pages() -> None:
+    made = schema()
+    sections = made["$defs"]
+    assert isinstance(sections, dict)
+    here = {name: section for name, section in sections.items() if name not in ("ClusterSection", "ExpertsSection")}
+    named = {field for section in (made, *here.values()) for field in properties(section)}
+    pages = SERVING + "".join((ROOT / f"docs/{page}.md").read_text(encoding="utf-8") for page in ("traces", "scenario"))
+    assert {field for field in named if not re.search(rf"\b{field}\b", pages)} == set()
+
+
+def properties(section: object) -> set[str]:
+    assert isinstance(section, dict)
+    return set(section.get("properties", ()))
 
 
 def test_the_example_models_and_clusters_are_what_they_say() -> None:
@@ -209,6 +245,14 @@ def test_the_keys_in_the_design_are_those_of_the_json(tmp_path: Path) -> None:
     result = json.loads(done.stdout)
     assert first_column("| key | unit | meaning |") == set(result)
     assert first_column("| key of `breakdown` | time in which |") == set(result["breakdown"])
+
+
+def test_the_keys_of_serve_in_the_design_are_those_of_the_json(shardsim: Shardsim) -> None:
+    done = shardsim("serve", "llama3-8b", "dgx-h100", "--gpus", "1", "--num-requests", "4", "--format", "json")
+    result = json.loads(done.out)
+    assert first_column("| key of `serve` | unit | meaning |") == set(result)
+    assert first_column("| key of `breakdown` of `serve` | time in which the request |") == set(result["breakdown"])
+    assert set(result["first_token_breakdown"]) == set(result["breakdown"])
 
 
 def test_the_keys_of_explain_in_its_page_are_those_of_the_json(tmp_path: Path) -> None:
