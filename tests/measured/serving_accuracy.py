@@ -175,11 +175,11 @@ def _servers(table: str, title: str) -> Iterator[str]:
 def _protocol() -> Iterator[str]:
     yield (
         "Means that others measured [NVIDIA AIConfigurator]. The rows name lengths, users and GPUs, and no protocol.\n"
-        "Assumed is a closed loop of so many users, ten requests of each, answers whose lengths differ by 3 % (by\n"
+        "Assumed is a closed loop of so many users, ten requests of each, answers whose lengths differ by 2 % (by\n"
         "nothing with SGLang, whose client asks for exact lengths), the version's defaults for all else, and with\n"
-        "TensorRT-LLM an engine built for the row's batch, of which one request always waits (not with experts). Rows\n"
-        f"whose measured TTFT is {SATURATED_MS / KILO:g} s or more are *saturated*: queueing multiplies errors;\n"
-        "some of these tell of a server that ran few of its users at a time, which no column says."
+        "TensorRT-LLM an engine built for the row's batch. Rows whose measured TTFT is\n"
+        f"{SATURATED_MS / KILO:g} s or more are *saturated*: queueing multiplies errors; some of these tell of a\n"
+        "server that ran few of its users at a time, which no column says."
     )
     yield ""
 
