@@ -20,8 +20,10 @@ def test_a_walk_through_accuracy(page, app) -> None:
 
     page.get_by_role("slider", name="Off by at least").press("ArrowRight")
     far_off = changed(page, everything)
+    page.wait_for_url(re.compile("runs_beyond=5"))
     choose(page, "Precision", "fp16")
     shown = changed(page, far_off)
+    page.wait_for_url(re.compile("runs_precision=fp16"))
     page.get_by_role("radio", name="Model").click()
     page.get_by_text("Error by model").wait_for()
     page.wait_for_url(re.compile("(?=.*runs_precision=fp16)(?=.*runs_beyond=5)(?=.*runs_by=Model)"))
