@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Final, TypeVar, TypeVarTuple, cast
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from topologies.document import Fault
 from web import controls
@@ -38,9 +39,12 @@ def first() -> Task:
 def ask(work: Callable[[*Arguments], Result], *arguments: *Arguments, says: str = "simulating") -> Result:
     """`work(*arguments)`, computed in a process of its own; `work` is a function of a module of web/answers.
 
-    While it runs, the page says what, and has a button that stops it; a change of any control stops it too. Raises
-    what `work` raises: InputError, Infeasible, Missing, Fault.
+    While it runs, the page says what, and has a button that stops it; a change of any control stops it too. The place
+    of these words is there also when nothing is said: a control that moves because something comes before it is made
+    anew by the browser, and loses its part of the address. Raises what `work` raises: InputError, Infeasible, Missing,
+    Fault.
     """
+    place = st.empty()
     stop = f"{STOP}-{hash(pickled(work, arguments))}"
     if st.session_state.get(stop):
         st.info("Stopped. Change a setting, or reload the page, to go on.")
@@ -48,7 +52,7 @@ def ask(work: Callable[[*Arguments], Result], *arguments: *Arguments, says: str 
     job = pool().ask(work, arguments)
     try:
         if not job.done.wait(PATIENCE):
-            _wait(job, says, stop)
+            _wait(place, job, says, stop)
     finally:
         pool().leave(job)
     return cast("Result", value_of(job))
@@ -76,9 +80,9 @@ def ahead(work: Callable[[*Arguments], object], each: Iterable[tuple[*Arguments]
             pool().leave(job)
 
 
-def _wait(job: Job, says: str, stop: str) -> None:
+def _wait(place: DeltaGenerator, job: Job, says: str, stop: str) -> None:
     """Each word to the page is also where Streamlit ends this run for a newer one."""
-    place, began = st.empty(), time.monotonic()
+    began = time.monotonic()
     with place.container(horizontal=True, vertical_alignment="center"):
         words = st.empty()
         st.button("Stop", key=stop)
