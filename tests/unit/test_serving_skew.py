@@ -8,7 +8,10 @@ from sim import models
 from sim.costs.attention import paged_decode
 from sim.deployment import Deployment
 from sim.frameworks import serving
-from sim.serving.costs.forward import pass_costs
+from sim.serving.costs.attention import LENGTHS, decode_rows
+from sim.serving.costs.decoding import Decoding
+from sim.serving.costs.forward import Forward, pass_costs
+from sim.serving.costs.skew import MEANS, RATIOS, skews
 from sim.serving.passes import PassCosts, Shape
 from tests.pass_costs import one_by_one
 
@@ -53,3 +56,31 @@ def test_consecutive_decodes_of_unequal_lengths_equal_one_after_the_other() -> N
     many = one_by_one(costs.decodes(7, 7 * 900, 200, 4000))
     single = [costs.stages(Shape(7, 7 * (900 + at), (), 7, 4000 + at)) for at in range(200)]
     assert np.array(many) == pytest.approx(np.array(single), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("mean", "longest"),
+    [(900.5, 4000), (30.25, 40), (3.0, 900), (5000.0, 5000), (70.0, 60), (6e5, 700_000), (4095.5, 3_000_000), (900, 0)],
+)
+def test_decodes_lie_on_straight_lines_between_the_points_of_the_tables(mean: float, longest: int) -> None:
+    """Of lengths, times those of the mean and of the longest over it; beyond their ends factors are held."""
+    random = np.random.default_rng(2)
+    row = np.add.accumulate(random.random(len(LENGTHS)) * 1e-6)
+    factors = np.column_stack([np.ones(len(MEANS)), 1 + random.random((len(MEANS), len(RATIOS) - 1))])
+    found = Decoding(row.tolist(), factors.tolist()).seconds(mean, longest, 300)
+    assert len(found) == 300
+    for step, seconds in enumerate(found):
+        length, ratio = mean + step, (longest + step) / (mean + step) if longest else 1.0
+        by_mean = [np.interp(ratio, RATIOS, line) for line in factors]
+        told = np.interp(length, LENGTHS, row) * np.interp(length, MEANS, by_mean)
+        assert seconds == pytest.approx(told, rel=1e-12)
+
+
+@pytest.mark.parametrize("num_decodes", [1, 16, 17, 40])
+def test_tables_of_many_numbers_of_decodes_are_those_of_each(num_decodes: int) -> None:
+    costs = costs_on("h100-80gb-sxm")
+    assert isinstance(costs, Forward)
+    (core,) = costs.cores
+    alone, number = core.decodes(num_decodes), np.array([float(num_decodes)])
+    assert np.array(alone.row) == pytest.approx(decode_rows(core.cores, number)[0], rel=1e-12)
+    assert np.array(alone.skews) == pytest.approx(skews(core.cores, number)[0], rel=1e-12)

@@ -4,6 +4,7 @@ A call has a floor; beyond it a chunk takes at least what it takes alone, and al
 of the SMs. Chunks of one pass share a call.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -30,6 +31,9 @@ LENGTHS: Final = _grid(128, 1.06, 1 << 22)
 """Mean contexts of decodes at which a row holds the time; between them it is a straight line."""
 NEW: Final = _grid(64, 1.15, 1 << 20)
 CACHED: Final = np.concatenate([[0.0], np.geomspace(128, 1 << 22, 60)])
+_NEW: Final[list[float]] = NEW.tolist()
+_CACHED: Final[list[float]] = CACHED.tolist()
+_LAST_NEW, _LAST_CACHED = len(_NEW) - 1, len(_CACHED) - 1
 
 
 class Core(NamedTuple):
@@ -47,8 +51,19 @@ class ChunkTable:
     many others. Rows NEW, columns CACHED."""
 
     floor: float
-    alone: Array
-    among: Array
+    alone: list[list[float]]
+    among: list[list[float]]
+
+    def seconds(self, prefills: Sequence[tuple[int, int]]) -> float:
+        """Of chunks that share a call, beyond its floor."""
+        longest = work = 0.0
+        for new, cached in prefills:
+            row, column = bisect_right(_NEW, new, 1, _LAST_NEW), bisect_right(_CACHED, cached, 1, _LAST_CACHED)
+            before, left = _NEW[row - 1], _CACHED[column - 1]
+            down, across = (new - before) / (_NEW[row] - before), (cached - left) / (_CACHED[column] - left)
+            longest = max(longest, new * _bilinear(self.alone, row, column, down, across))
+            work += new * _bilinear(self.among, row, column, down, across)
+        return max(longest, work)
 
 
 def grouped_core(rank: Rank, kind: LayerKind) -> Core:
@@ -85,11 +100,22 @@ def chunk_table(cores: Sequence[tuple[int, Core]]) -> ChunkTable:
     shape = (len(NEW), len(CACHED))
     beyond = [np.maximum(0.0, np.asarray(times) - floor) for times in (alone, among)]
     return ChunkTable(
-        floor=floor, alone=(beyond[0] / new).reshape(shape), among=(beyond[1] / (MANY * new)).reshape(shape)
+        floor=floor,
+        alone=(beyond[0] / new).reshape(shape).tolist(),
+        among=(beyond[1] / (MANY * new)).reshape(shape).tolist(),
     )
 
 
-def decode_row(cores: Sequence[tuple[int, Core]], num_decodes: int) -> Array:
-    """Seconds of a stage's attention over so many decodes, by LENGTHS."""
-    batch = np.full_like(LENGTHS, num_decodes)
-    return np.asarray(sum(count * core.decodes(batch, LENGTHS, None) for count, core in cores))
+def decode_rows(cores: Sequence[tuple[int, Core]], numbers: Array) -> Array:
+    """Seconds of a stage's attention over decodes: rows by how many they are, columns LENGTHS."""
+    batch, length = (grid.ravel() for grid in np.meshgrid(numbers, LENGTHS, indexing="ij"))
+    seconds = np.asarray(sum(count * core.decodes(batch, length, None) for count, core in cores))
+    return seconds.reshape(len(numbers), len(LENGTHS))
+
+
+def _bilinear(table: list[list[float]], row: int, column: int, down: float, across: float) -> float:
+    """Between a point of the table and those before it."""
+    low, high = table[row - 1], table[row]
+    one = low[column - 1] + across * (low[column] - low[column - 1])
+    other = high[column - 1] + across * (high[column] - high[column - 1])
+    return one + down * (other - one)

@@ -5,6 +5,7 @@ normal ones for prompts, those of low latency in the graphs of decoding. Each tp
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -27,6 +28,7 @@ LOW_LATENCY_TOKENS: Final = 1024
 VLLM_MOE_DP_CHUNK_SIZE 256; DeepEP README: 128 of a decode batch, more on request]."""
 
 
+@lru_cache(maxsize=64)
 def carried(rank: Rank, *, graph: bool) -> Array:
     """Seconds there and back of a layer, by tokens of each dp rank; nothing where every rank knows all tokens."""
     layout = rank.deployment.layout

@@ -6,7 +6,7 @@ Attention, arXiv 2310.01889]; or heads are exchanged for tokens before it and ba
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -28,6 +28,7 @@ class Sharing:
     one: PassCosts
     ranks: tuple[Rank, ...]
     num_layers: tuple[int, ...]
+    _decodes: dict[int, list[float]] = field(init=False, default_factory=dict)
 
     @property
     def cp(self) -> int:
@@ -59,22 +60,37 @@ class Sharing:
         return Steady(passes[0], [[stage.attention for stage in stages] for stages in zip(*passes, strict=True)])
 
     def _with_sharing(self, shape: Shape, stages: Sequence[Stage]) -> list[Stage]:
-        return [self._shared(at, shape, stage) for at, stage in enumerate(stages)]
-
-    def _shared(self, at: int, shape: Shape, stage: Stage) -> Stage:
-        """A stage with what sharing takes. Attention takes no less than a cp-th of the whole: a kernel by itself is
+        """The stages with what sharing takes. Attention takes no less than a cp-th of the whole: a kernel by itself is
         quicker while the clock has not followed the power limit down, kernels one after another are not."""
-        rank, layers = self.ranks[at], self.num_layers[at]
-        alone = layers * decoding(rank, shape.num_decodes) if shape.num_decodes else 0.0
+        alone = self._decoding(shape.num_decodes)
         if not shape.prefills:
-            return stage._replace(cp=alone)
-        chunks = self.one.stages(part_of(Shape(0, 0, shape.prefills), self.cp))[at]
-        heated = max(0.0, self.one.stages(Shape(0, 0, shape.prefills))[at].attention / self.cp - chunks.attention)
-        hidden = (chunks.attention + heated) / (layers * len(shape.prefills))
-        seconds = layers * sum(prefilling(rank, *chunk, hidden) for chunk in shape.prefills)
-        if shape.num_decodes:
-            return stage._replace(cp=alone, prefill=stage.prefill + seconds + heated)
-        return stage._replace(cp=seconds, attention=stage.attention + heated)
+            return [stage._replace(cp=seconds) for stage, seconds in zip(stages, alone, strict=True)]
+        whole = self.one.stages(Shape(0, 0, shape.prefills))
+        parts = self.one.stages(part_of(Shape(0, 0, shape.prefills), self.cp))
+        heated = [max(0.0, one.attention / self.cp - part.attention) for one, part in zip(whole, parts, strict=True)]
+        found = []
+        for at, stage in enumerate(stages):
+            seconds = self._prefilling(at, shape.prefills, parts[at].attention + heated[at])
+            if shape.num_decodes:
+                found.append(stage._replace(cp=alone[at], prefill=stage.prefill + seconds + heated[at]))
+            else:
+                found.append(stage._replace(cp=seconds, attention=stage.attention + heated[at]))
+        return found
+
+    def _decoding(self, num_decodes: int) -> list[float]:
+        """Seconds of each stage that decodes' sharing takes."""
+        found = self._decodes.get(num_decodes)
+        if found is None:
+            layers = zip(self.ranks, self.num_layers, strict=True)
+            found = [count * decoding(rank, num_decodes) if num_decodes else 0.0 for rank, count in layers]
+            self._decodes[num_decodes] = found
+        return found
+
+    def _prefilling(self, at: int, prefills: Sequence[tuple[int, int]], attention: float) -> float:
+        """Seconds of a stage that chunks' sharing takes, beside so many of attention."""
+        rank, layers = self.ranks[at], self.num_layers[at]
+        hidden = attention / (layers * len(prefills))
+        return layers * sum([prefilling(rank, *chunk, hidden) for chunk in prefills])
 
 
 def part_of(shape: Shape, cp: int) -> Shape:
@@ -90,7 +106,6 @@ def prefilling(rank: Rank, new: int, cached: int, hidden: float) -> float:
     return PREFILLING[layout.cp_kind](rank, new, cached, hidden)
 
 
-@lru_cache(maxsize=4096)
 def decoding(rank: Rank, num_decodes: int) -> float:
     """Seconds of a layer: queries to all ranks, and the parts of the results added up; or heads exchanged."""
     layout, gpus = rank.deployment.layout, sharing(rank)

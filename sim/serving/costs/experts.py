@@ -18,7 +18,8 @@ from sim.costs.expert_routing import expected_load, fullest_load
 from sim.costs.grouped_gemm import expert_layer
 from sim.costs.law import Array
 from sim.costs.memory_bound import NBYTES, streams
-from sim.models import LayerKind, Moe
+from sim.deployment import Deployment, Layout
+from sim.models import LayerKind, Moe, Transformer
 from sim.serving.costs.carrying import carried, moved_weights
 from sim.serving.costs.dense import mlp
 from sim.serving.costs.formats import expert_format
@@ -26,6 +27,7 @@ from sim.serving.costs.parts import TOKENS, Part, Rank, part, total
 from sim.serving.costs.placement import placed
 from sim.serving.costs.products import plain
 from sim.workload import ExpertLoad
+from topologies.hardware import Gpu
 
 _LAUNCHES = 8
 """Kernels of a layer of experts: its gate, top-k, alignment of rows, two products, activation, sum of rows, a cast."""
@@ -56,7 +58,7 @@ def shared_experts(rank: Rank, kind: LayerKind) -> Part:
 
 def expert_seconds(rank: Rank, histogram: int = 0) -> tuple[Array, Array]:
     """Seconds of the experts of the mean rank and of the fullest, by tokens of each dp rank."""
-    mean, fullest = _seconds(rank, histogram)
+    mean, fullest = _seconds(rank.gpu, rank.tp, rank.model, rank.deployment, rank.load, histogram)
     return mean, np.maximum(mean, fullest)
 
 
@@ -77,23 +79,26 @@ def _with_histogram(kind: LayerKind, shapes: tuple[tuple[float, ...], ...], coun
     return replace(kind, histogram=shapes.index(shapes[min(next(counter), len(shapes) - 1)]))
 
 
-def split(rank: Rank) -> int:
+def split(layout: Layout, tp: int) -> int:
     """Over how many ranks each expert is split: those that do not share the experts out."""
-    layout = rank.deployment.layout
-    return rank.tp if layout.ep == 1 else layout.tp * layout.dp // layout.ep
+    return tp if layout.ep == 1 else layout.tp * layout.dp // layout.ep
 
 
 @lru_cache(maxsize=256)
-def _seconds(rank: Rank, histogram: int) -> tuple[Array, Array]:
-    """The fullest rank is taken to have the most rows, experts and tiles that any has: the same one mostly does."""
-    moe, layout = moe_of(rank), rank.deployment.layout
-    ranks = np.array(placed(rank.load, moe, layout.ep, rank.deployment.experts, histogram))
+def _seconds(
+    gpu: Gpu, tp: int, model: Transformer, deployment: Deployment, load: ExpertLoad, histogram: int
+) -> tuple[Array, Array]:
+    """The fullest rank is taken to have the most rows, experts and tiles that any has: the same one mostly does. Alike
+    on all stages of the same GPUs."""
+    moe, layout = model.moe, deployment.layout
+    assert moe is not None
+    ranks = np.array(placed(load, moe, layout.ep, deployment.experts, histogram))
     tokens = TOKENS * (layout.dp if layout.ep > 1 else 1)
     mean, fullest = _mean(expected_load(tokens, ranks)), fullest_load(tokens, ranks)
-    sizes = {"hidden": rank.model.hidden, "width": moe.ffn / split(rank), "num_experts": ranks.shape[1]}
-    kind = expert_format(rank.gpu, rank.deployment.weights)
+    sizes = {"hidden": model.hidden, "width": moe.ffn / split(layout, tp), "num_experts": ranks.shape[1]}
+    kind = expert_format(gpu, deployment.weights)
     known = np.minimum(tokens, fullest.rows) if layout.dp > 1 else tokens
-    made = [expert_layer(rank.gpu, load, known, precision=kind, **sizes) for load in (mean, fullest)]
+    made = [expert_layer(gpu, each, known, precision=kind, **sizes) for each in (mean, fullest)]
     return made[0], made[1]
 
 

@@ -12,14 +12,16 @@ from sim.deployment import Deployment
 from sim.frameworks.serving import ServingFramework
 from sim.models import Transformer
 from sim.serving.costs.context import Sharing, check
-from sim.serving.costs.decoding import attention
 from sim.serving.costs.lockstep import IDLE, in_step
 from sim.serving.costs.stages import rank_of, stage_layers, stage_tables
-from sim.serving.costs.tables import Row, StageTables, padded
+from sim.serving.costs.tables import CoreTables, StageTables, padded
 from sim.serving.passes import PassCosts, Shape, Stage, Steady
 from sim.workload import ROUTED, ExpertLoad
 from topologies.document import InputError
 from topologies.hardware import Cluster
+
+Rest = tuple[float, float, float, float, float]
+"""compute, tp, ep, straggler and send of a stage without attention."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +38,9 @@ class HostTimes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forward:
-    """`PassCosts` of a replica from our own kernels' costs. Kept as they are asked for: by numbers of decodes and of
-    tokens sampled, the stages without attention; by number of decodes, each stage's first of the same layers."""
+    """`PassCosts` of a replica from our own kernels' costs. `cores`: attention's tables, once each; `core_of` each
+    stage. Kept as they are asked for: the stages without attention by numbers of decodes and of tokens sampled, the
+    host's seconds by number of sequences."""
 
     tables: tuple[StageTables, ...]
     padded: tuple[int, ...]
@@ -45,8 +48,10 @@ class Forward:
     rows_per_decode: int
     sends_tokens: bool
     host_times: HostTimes
-    _fixed: dict[tuple[int, int], list[Stage]] = field(init=False, default_factory=dict)
-    _firsts: dict[int, list[int]] = field(init=False, default_factory=dict)
+    cores: tuple[CoreTables, ...]
+    core_of: tuple[int, ...]
+    _alone: dict[tuple[int, int], list[Rest]] = field(init=False, default_factory=dict)
+    _hosts: dict[int, float] = field(init=False, default_factory=dict)
 
     @property
     def num_stages(self) -> int:
@@ -54,98 +59,99 @@ class Forward:
 
     def host(self, num_seqs: int) -> float:
         """Seconds of the host between two passes that the GPUs wait for."""
-        times = self.host_times
-        whole = times.seconds + num_seqs * times.sequence_seconds
-        if not times.is_overlapped:
-            return whole
-        hidden = sum([sum(self._by_tokens(tables, num_seqs, has_chunks=False)) for tables in self.tables])
-        return max(times.least_seconds + num_seqs * times.least_sequence_seconds, whole - hidden)
+        found = self._hosts.get(num_seqs)
+        if found is None:
+            found = self._hosts[num_seqs] = self._host(num_seqs)
+        return found
 
     def stages(self, shape: Shape) -> list[Stage]:
         """Each stage, first to last."""
         decodes, context, prefills, sampled, longest = shape
         if not prefills:
-            return self._alone(decodes, context, sampled, longest)
-        alone: Sequence[Stage | None] = [None] * self.num_stages
-        if decodes:
-            alone = self._alone(decodes, context, decodes, longest)
-        return [self._beside(tables, shape, stage) for tables, stage in zip(self.tables, alone, strict=True)]
+            return self._decoding(decodes, sampled, self._attention(decodes, context / decodes, longest, 1))
+        rests = self._rests(self._products(shape), self._rows(sampled, decodes), has_chunks=True)
+        chunks = [core.chunks.seconds(prefills) for core in self.cores]
+        if not decodes:
+            return self._chunks(rests, chunks)
+        alone = self._decoding(decodes, decodes, self._attention(decodes, context / decodes, longest, 1))
+        return list(map(_beside, alone, rests, [chunks[at] for at in self.core_of]))
 
     def together(self, shapes: Sequence[Shape]) -> list[list[Stage]]:
         """Stages of ranks in lock-step, whose experts meet the tokens of all."""
-        busy = [shape if shape.num_tokens else IDLE for shape in shapes]
+        busy = [shape if shape.num_decodes or shape.prefills else IDLE for shape in shapes]
         ranks = [self.stages(shape) for shape in busy]
         if not any(shape.prefills for shape in busy):
             return ranks
-        tokens = [self._rows(shape.num_tokens, shape.num_decodes) for shape in busy]
-        return in_step(ranks, tokens, [tables.experts.row for tables in self.tables], sent=self.sends_tokens)
+        return in_step(
+            ranks,
+            list(map(self._products, busy)),
+            [tables.experts.row for tables in self.tables],
+            sent=self.sends_tokens,
+        )
 
     def decodes(self, num_decodes: int, context: int, num_passes: int, longest: int = 0) -> Steady:
         """Consecutive passes of the same requests."""
         seconds = self._attention(num_decodes, context / num_decodes, longest, num_passes)
-        return Steady(self._decoding(num_decodes, num_decodes, [each[0] for each in seconds]), seconds)
+        return Steady(self._decoding(num_decodes, num_decodes, seconds), seconds)
 
-    def _alone(self, decodes: int, context: int, sampled: int, longest: int) -> list[Stage]:
-        """Decodes without chunks beside them."""
-        firsts = [seconds for (seconds,) in self._attention(decodes, context / decodes, longest, 1)]
-        return self._decoding(decodes, sampled, firsts)
+    def _host(self, num_seqs: int) -> float:
+        times = self.host_times
+        whole = times.seconds + num_seqs * times.sequence_seconds
+        if not times.is_overlapped:
+            return whole
+        hidden = sum([sum(rest[:-1]) for rest in self._rests(num_seqs, 0, has_chunks=False)])
+        return max(times.least_seconds + num_seqs * times.least_sequence_seconds, whole - hidden)
 
-    def _beside(self, tables: StageTables, shape: Shape, alone: Stage | None) -> Stage:
-        """Chunks, and the decodes that would take so long without them."""
-        decodes, _, prefills, sampled, _ = shape
-        tokens = self._rows(decodes, decodes) + sum([new for new, _ in prefills])
-        compute, tp, ep, straggler = self._by_tokens(tables, tokens, has_chunks=True)
-        head_compute, head_tp, _, _ = tables.sampled.row(self._rows(sampled, decodes))
-        core = tables.chunk_seconds(prefills)
-        send = tables.send.row(tokens)[0]
-        if alone is None:
-            core += tables.chunks.floor
-            return Stage(compute + head_compute, core, 0.0, tp + head_tp, 0.0, ep, straggler, send)
-        whole = compute + head_compute + core + alone.attention + tp + head_tp + ep + straggler
-        return alone._replace(prefill=max(0.0, whole - alone.seconds), send=send)
-
-    def _decoding(self, decodes: int, sampled: int, attention: list[float]) -> list[Stage]:
-        """The stages of a pass of decodes, given attention's seconds."""
-        fixed = self._fixed.get((decodes, sampled))
-        if fixed is None:
-            fixed = self._fixed[decodes, sampled] = [self._without(each, decodes, sampled) for each in self.tables]
+    def _decoding(self, decodes: int, sampled: int, attention: Sequence[Sequence[float]]) -> list[Stage]:
+        """The stages of a pass of decodes, given attention's seconds from this pass on."""
+        rests = self._alone.get((decodes, sampled))
+        if rests is None:
+            tokens, rows = self._rows(decodes, decodes), self._rows(sampled, decodes)
+            rests = self._alone[decodes, sampled] = self._rests(tokens, rows, has_chunks=False)
         return [
-            Stage(compute, seconds, 0.0, tp, 0.0, ep, straggler, send)
-            for (compute, _, _, tp, _, ep, straggler, send), seconds in zip(fixed, attention, strict=True)
+            Stage(compute, seconds[0], 0.0, tp, 0.0, ep, straggler, send)
+            for (compute, tp, ep, straggler, send), seconds in zip(rests, attention, strict=True)
         ]
 
-    def _without(self, tables: StageTables, decodes: int, sampled: int) -> Stage:
-        """A stage without attention."""
-        tokens = self._rows(decodes, decodes)
-        compute, tp, ep, straggler = self._by_tokens(tables, tokens, has_chunks=False)
-        head_compute, head_tp, _, _ = tables.sampled.row(self._rows(sampled, decodes))
-        send = tables.send.row(tokens)[0]
-        return Stage(compute + head_compute, 0.0, 0.0, tp + head_tp, 0.0, ep, straggler, send)
+    def _chunks(self, rests: list[Rest], chunks: list[float]) -> list[Stage]:
+        """The stages of a pass of nothing but chunks, given attention's seconds beyond its floor."""
+        seconds = [core.chunks.floor + beyond for core, beyond in zip(self.cores, chunks, strict=True)]
+        return [
+            Stage(compute, seconds[at], 0.0, tp, 0.0, ep, straggler, send)
+            for (compute, tp, ep, straggler, send), at in zip(rests, self.core_of, strict=True)
+        ]
+
+    def _rests(self, tokens: int, sampled: int, *, has_chunks: bool) -> list[Rest]:
+        """The stages without attention, for so many rows of products and of the head."""
+        is_graph = tokens < len(self.padded) and (self.graph_chunks or not has_chunks)
+        rows = self.padded[tokens] if is_graph else tokens
+        found = []
+        for tables in self.tables:
+            compute, tp, ep, straggler = (tables.graph if is_graph else tables.eager).row(rows)
+            head_compute, head_tp, _, _ = tables.sampled.row(sampled)
+            found.append((compute + head_compute, tp + head_tp, ep, straggler, tables.send.row(tokens)[0]))
+        return found
 
     def _attention(self, decodes: int, length: float, longest: int, num_passes: int) -> list[list[float]]:
         """Seconds by stage and pass; stages of the same layers share them."""
-        firsts = self._firsts.get(decodes)
-        if firsts is None:
-            rows = [tables.decodes(decodes) for tables in self.tables]
-            firsts = self._firsts[decodes] = [rows.index(row) for row in rows]
-        found: list[list[float]] = []
-        for stage, first in enumerate(firsts):
-            if first < stage:
-                found.append(found[first])
-            else:
-                tables = self.tables[stage]
-                skews = tables.skews(decodes) if longest else []
-                found.append(attention(tables.decodes(decodes), skews, length, longest, num_passes))
-        return found
+        found = [core.decodes(decodes).seconds(length, longest, num_passes) for core in self.cores]
+        return [found[at] for at in self.core_of]
+
+    def _products(self, shape: Shape) -> int:
+        """Rows of a pass."""
+        return self._rows(shape.num_decodes, shape.num_decodes) + sum([new for new, _ in shape.prefills])
 
     def _rows(self, tokens: int, decodes: int) -> int:
         """Of products: those of the tokens, and of what is proposed to each that decodes."""
         return tokens + (self.rows_per_decode - 1) * decodes
 
-    def _by_tokens(self, tables: StageTables, tokens: int, *, has_chunks: bool) -> Row:
-        if tokens < len(self.padded) and (self.graph_chunks or not has_chunks):
-            return tables.graph.row(self.padded[tokens])
-        return tables.eager.row(tokens)
+
+def _beside(alone: Stage, rest: Rest, chunks: float) -> Stage:
+    """Decodes that chunks beside them make longer."""
+    compute, attention, _, tp, _, ep, straggler, _ = alone
+    whole = rest[0] + chunks + attention + rest[1] + rest[2] + rest[3]
+    longer = max(0.0, whole - (compute + attention + tp + ep + straggler))
+    return Stage(compute, attention, longer, tp, 0.0, ep, straggler, rest[4])
 
 
 @lru_cache(maxsize=32)
@@ -163,8 +169,12 @@ def pass_costs(
     if cluster.gpu.is_processor:
         raise InputError(f"{cluster.name}: serving on processors is not simulated; take a cluster of GPUs")
     speculation = deployment.speculation
+    tables = stage_tables(model, cluster, deployment, framework, load)
+    cores = tuple(dict.fromkeys(each.core for each in tables))
     costs = Forward(
-        tables=stage_tables(model, cluster, deployment, framework, load),
+        tables=tables,
+        cores=cores,
+        core_of=tuple(cores.index(each.core) for each in tables),
         padded=padded(framework.graph_sizes),
         graph_chunks=framework.graph_chunks,
         rows_per_decode=1 + (speculation.tokens if speculation else 0),

@@ -27,8 +27,7 @@ def in_step(
     mean, most = -(-sum(tokens) // len(tokens)), max(tokens)
     met = [_met(row(mean), row(most) if sent else row(mean)) for row in experts]
     return [
-        [_moved(stage, row(own), meets) for stage, row, meets in zip(stages, experts, met, strict=True)]
-        for stages, own in zip(ranks, tokens, strict=True)
+        list(map(_moved, stages, [row(own) for row in experts], met)) for stages, own in zip(ranks, tokens, strict=True)
     ]
 
 
@@ -39,12 +38,10 @@ def _met(mean: Row, carried: Row) -> Row:
 
 def _moved(stage: Stage, own: Row, met: Row) -> Stage:
     """Longer by others' tokens: interference; shorter: less of what it was longer for, its own prompt or its work."""
+    compute, attention, prefill, tp, cp, ep, straggler, send = stage
     more = sum(met) - sum(own)
-    if more >= 0 or stage.prefill + more >= 0:
-        return stage._replace(prefill=stage.prefill + more)
-    compute, _, ep, straggler = (there - here for there, here in zip(met, own, strict=True))
-    return stage._replace(
-        compute=max(0.0, stage.compute + compute),
-        ep=max(0.0, stage.ep + ep),
-        straggler=max(0.0, stage.straggler + straggler),
-    )
+    if more >= 0 or prefill + more >= 0:
+        return Stage(compute, attention, prefill + more, tp, cp, ep, straggler, send)
+    compute = max(0.0, compute + (met[0] - own[0]))
+    ep, straggler = max(0.0, ep + (met[2] - own[2])), max(0.0, straggler + (met[3] - own[3]))
+    return Stage(compute, attention, prefill, tp, cp, ep, straggler, send)

@@ -27,9 +27,10 @@ def _tokens() -> Array:
 TOKENS: Final = _tokens()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rank:
-    """One GPU of a stage, and what it is part of: `gpus` are the ranks of its tensor parallelism, itself the first."""
+    """One GPU of a stage, and what it is part of: `gpus` are the ranks of its tensor parallelism, itself the first. One
+    is like no other, so that what was computed for it is found again at once."""
 
     model: Transformer
     cluster: Cluster

@@ -1,5 +1,6 @@
 """The products of a layer by number of tokens, in the precision of the weights; the cast of their input included."""
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ _CAST: Final = ELEMENT + 1
 """Bytes of a number that is read in 16 bits and written in 8."""
 
 
+@lru_cache(maxsize=64)
 def product(rank: Rank, outputs: float, inputs: float, *, precision: str | None = None) -> Array:
     """Seconds of (tokens x inputs)(inputs x outputs); weights come from the HBM, as other layers' pass between."""
     kind = precision or precision_of(rank)

@@ -4,57 +4,49 @@ A kernel is done when its longest sequence is, unless that is cut among idle SMs
 holds the time over that of equal sequences, with as many keys in all: one sequence so long, the others alike.
 """
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
+from sim.costs.law import Array
 from sim.serving.costs.attention import Core
 
 Skews = list[list[float]]
 """Factors of at least 1: rows MEANS, columns RATIOS."""
+Cell = tuple[float, float, float, float]
+"""a, b, c, d of a factor that is a + b mean + c ratio + d mean ratio between four points."""
 
 MEANS: Final = [float(2**power) for power in range(6, 20)]
 """Mean contexts."""
 RATIOS: Final = [1.0, 1.25, *(1.5**power for power in range(1, 15))]
 """The longest context over the mean."""
-_MEANS, _RATIOS = np.array(MEANS), np.array(RATIOS)
 
 
-def skews(cores: Sequence[tuple[int, Core]], num_decodes: int) -> Skews:
-    """The factors of a stage's layers together."""
-    means, ratios = (grid.ravel() for grid in np.meshgrid(_MEANS, _RATIOS, indexing="ij"))
-    batch = np.full_like(means, num_decodes)
-    longest = means * np.minimum(ratios, num_decodes)
-    even = np.asarray(sum(count * core.decodes(batch, means, None) for count, core in cores))
-    ragged = np.asarray(sum(count * core.decodes(batch, means, longest) for count, core in cores))
-    factors: Skews = np.maximum(1.0, ragged / even).reshape(len(MEANS), len(RATIOS)).tolist()
-    return factors
+def skews(cores: Sequence[tuple[int, Core]], numbers: Array) -> Array:
+    """The factors of a stage's layers together: by how many decodes there are, by MEANS, by RATIOS."""
+    shape = (len(numbers), len(MEANS), len(RATIOS))
+    batch, means, ratios = np.meshgrid(numbers, MEANS, RATIOS, indexing="ij")
+    even = _seconds(cores, batch[..., 0].ravel(), means[..., 0].ravel(), None).reshape(*shape[:2], 1)
+    longest = means * np.minimum(ratios, batch)
+    ragged = _seconds(cores, batch.ravel(), means.ravel(), longest.ravel()).reshape(shape)
+    return np.maximum(1.0, ragged / even)
 
 
-def factor(table: Skews, mean: float, longest: float) -> float:
-    """Between four points of the table, held beyond its ends."""
-    ratio = min(max(longest / mean, 1.0), RATIOS[-1])
-    mean = min(max(mean, MEANS[0]), MEANS[-1])
-    row = min(bisect_right(MEANS, mean) - 1, len(MEANS) - 2)
-    column = min(bisect_right(RATIOS, ratio) - 1, len(RATIOS) - 2)
-    low, high = table[row], table[row + 1]
-    across = (ratio - RATIOS[column]) / (RATIOS[column + 1] - RATIOS[column])
-    one = low[column] + across * (low[column + 1] - low[column])
-    other = high[column] + across * (high[column + 1] - high[column])
-    return one + (mean - MEANS[row]) / (MEANS[row + 1] - MEANS[row]) * (other - one)
+def cell(table: Skews, row: int, column: int) -> Cell:
+    """What the factor is where so many of MEANS and of RATIOS are not larger than the mean and the ratio; held beyond
+    their ends."""
+    top, bottom = max(row - 1, 0), min(row, len(MEANS) - 1)
+    left, right = max(column - 1, 0), min(column, len(RATIOS) - 1)
+    mean, ratio = MEANS[top], RATIOS[left]
+    width, height = RATIOS[right] - ratio or 1.0, MEANS[bottom] - mean or 1.0
+    low, high = table[top], table[bottom]
+    by_ratio = (low[right] - low[left]) / width
+    by_mean = (high[left] - low[left]) / height
+    by_both = ((high[right] - high[left]) / width - by_ratio) / height
+    one = low[left] - by_mean * mean - by_ratio * ratio + by_both * mean * ratio
+    return one, by_mean - by_both * ratio, by_ratio - by_both * mean, by_both
 
 
-def cell(table: Skews, mean: float, longest: float) -> tuple[float, float, float, float, float, float]:
-    """Inside the table, what `factor` is around a point: a + b mean + c ratio + d mean ratio; then the next larger of
-    MEANS, and the ratio at which the cell begins."""
-    row, column = bisect_right(MEANS, mean) - 1, bisect_right(RATIOS, longest / mean) - 1
-    first, width = MEANS[row], MEANS[row + 1] - MEANS[row]
-    ratio, height = RATIOS[column], RATIOS[column + 1] - RATIOS[column]
-    low, high = table[row], table[row + 1]
-    by_ratio = (low[column + 1] - low[column]) / height
-    by_mean = (high[column] - low[column]) / width
-    by_both = ((high[column + 1] - high[column]) / height - by_ratio) / width
-    one = low[column] - by_mean * first - by_ratio * ratio + by_both * first * ratio
-    return one, by_mean - by_both * ratio, by_ratio - by_both * first, by_both, MEANS[row + 1], ratio
+def _seconds(cores: Sequence[tuple[int, Core]], batch: Array, mean: Array, longest: Array | None) -> Array:
+    return np.asarray(sum(count * core.decodes(batch, mean, longest) for count, core in cores))

@@ -3,6 +3,7 @@
 A layer is attention and an MLP, each followed by a sum over tp and a norm; what these are, its kind says.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Final
@@ -18,7 +19,7 @@ from sim.serving.costs.ends import embedding, head
 from sim.serving.costs.experts import experts_mlp, numbered, shared_experts
 from sim.serving.costs.latent import around_latent, latent_core
 from sim.serving.costs.parts import Part, Rank, part, total
-from sim.serving.costs.tables import StageTables, by_tokens
+from sim.serving.costs.tables import CoreTables, StageTables, by_tokens
 from sim.workload import ExpertLoad
 from topologies.document import InputError
 from topologies.hardware import Cluster
@@ -67,13 +68,12 @@ def stage_tables(
 ) -> tuple[StageTables, ...]:
     """Of each stage, first to last, on the cluster's first GPUs."""
     stages = numbered(stage_layers(model, deployment), load)
-    made = []
-    for stage, kinds in enumerate(stages):
-        rank, following = (
-            rank_of(model, cluster, deployment, framework, at, load) for at in (stage, (stage + 1) % len(stages))
-        )
-        made.append(_tables(rank, following, kinds, is_first=stage == 0, is_last=stage == len(stages) - 1))
-    return tuple(made)
+    ranks = [rank_of(model, cluster, deployment, framework, stage, load) for stage in range(len(stages))]
+    last = len(stages) - 1
+    return tuple(
+        _tables(rank, ranks[min(stage + 1, last)], kinds, core, is_first=stage == 0, is_last=stage == last)
+        for stage, (rank, kinds, core) in enumerate(zip(ranks, stages, _cores(ranks, stages), strict=True))
+    )
 
 
 def rank_of(
@@ -89,21 +89,37 @@ def rank_of(
     )  # fmt: skip
 
 
-def _tables(rank: Rank, following: Rank, kinds: Sequence[LayerKind], *, is_first: bool, is_last: bool) -> StageTables:
+def _cores(ranks: Sequence[Rank], stages: Sequence[Sequence[LayerKind]]) -> list[CoreTables]:
+    """Attention's tables of each stage; stages of the same GPUs with as many layers of each window share them."""
+    made: dict[tuple[object, ...], CoreTables] = {}
+    found = []
+    for rank, kinds in zip(ranks, stages, strict=True):
+        counts = Counter(LayerKind(window=kind.window) for kind in kinds)
+        alike = rank.gpu, *counts.items()
+        if alike not in made:
+            made[alike] = _core_tables(rank, counts)
+        found.append(made[alike])
+    return found
+
+
+def _core_tables(rank: Rank, counts: Mapping[LayerKind, int]) -> CoreTables:
+    core = ATTENTIONS[rank.model.mla is not None][1]
+    cores = tuple((count, core(rank, kind)) for kind, count in counts.items())
+    return CoreTables(cores=cores, chunks=chunk_table(cores))
+
+
+def _tables(
+    rank: Rank, following: Rank, kinds: Sequence[LayerKind], core: CoreTables, *, is_first: bool, is_last: bool
+) -> StageTables:
     counts = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
-    latent = rank.model.mla is not None
-    cores = tuple((count, ATTENTIONS[latent][1](rank, kind)) for kind, count in counts.items())
-    chunks = chunk_table(cores)
     sends = part() if is_last else part(compute=sent(rank, following.gpus))
     return StageTables(
         graph=by_tokens(_stage_part(rank, counts, is_first, graph=True), 0.0),
         eager=by_tokens(_stage_part(rank, counts, is_first, graph=False), rank.framework.launch_seconds),
         sampled=by_tokens(head(rank) if is_last else part(), 0.0),
-        cores=cores,
-        chunks=chunks,
+        core=core,
         send=by_tokens(sends, 0.0),
         experts=by_tokens(total((float(count), shared_experts(rank, kind)) for kind, count in counts.items()), 0.0),
-        chunk_columns=(chunks.alone.tolist(), chunks.among.tolist()),
     )
 
 

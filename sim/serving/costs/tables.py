@@ -10,14 +10,15 @@ from typing import Final
 
 import numpy as np
 
-from sim.serving.costs.attention import CACHED, LENGTHS, NEW, ChunkTable, Core, decode_row
+from sim.costs.law import Array
+from sim.serving.costs.attention import ChunkTable, Core, decode_rows
+from sim.serving.costs.decoding import Decoding
 from sim.serving.costs.parts import DENSE, TOKENS, Part
-from sim.serving.costs.skew import Skews, skews
+from sim.serving.costs.skew import skews
 
 _TOKENS: Final[list[float]] = TOKENS.tolist()
-_LENGTHS: Final[list[float]] = LENGTHS.tolist()
-_NEW: Final[list[float]] = NEW.tolist()
-_CACHED: Final[list[float]] = CACHED.tolist()
+BLOCK: Final = 16
+"""Numbers of decodes that are likely to come where one does: numpy asks as much for a few points as for many."""
 
 Row = tuple[float, float, float, float]
 """compute, tp, ep, straggler of a stage for so many tokens."""
@@ -46,46 +47,42 @@ class TokenTable:
         return (one, two, three, four)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CoreTables:
+    """Attention's core of a stage: chunks, and decodes by their number, made for BLOCK numbers in one go."""
+
+    cores: tuple[tuple[int, Core], ...]
+    chunks: ChunkTable
+    blocks: dict[int, tuple[Array, Array]] = field(default_factory=dict)
+    kept: dict[int, Decoding] = field(default_factory=dict)
+
+    def decodes(self, num_decodes: int) -> Decoding:
+        """Attention over so many decodes."""
+        found = self.kept.get(num_decodes)
+        if found is None:
+            found = self.kept[num_decodes] = self._made(*divmod(num_decodes - 1, BLOCK))
+        return found
+
+    def _made(self, block: int, at: int) -> Decoding:
+        if block not in self.blocks:
+            numbers = np.arange(block * BLOCK + 1.0, (block + 1) * BLOCK + 1.0)
+            self.blocks[block] = decode_rows(self.cores, numbers), skews(self.cores, numbers)
+        rows, factors = self.blocks[block]
+        return Decoding(rows[at].tolist(), factors[at].tolist())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageTables:
     """All that a stage's seconds are looked up in: by tokens, in graphs and started by the host; by tokens sampled (the
-    last stage); attention; the message to the next stage by tokens; of those by tokens what experts shared with other
-    dp ranks make."""
+    last stage); attention, which stages of the same layers share; the message to the next stage by tokens; of those by
+    tokens what experts shared with other dp ranks make."""
 
     graph: TokenTable
     eager: TokenTable
     sampled: TokenTable
-    cores: tuple[tuple[int, Core], ...]
-    chunks: ChunkTable
+    core: CoreTables
     send: TokenTable
     experts: TokenTable
-    chunk_columns: tuple[list[list[float]], list[list[float]]]
-    decode_rows: dict[int, list[float]] = field(default_factory=dict)
-    skew_tables: dict[int, Skews] = field(default_factory=dict)
-
-    def decodes(self, num_decodes: int) -> list[float]:
-        """Attention's seconds for so many decodes, by LENGTHS."""
-        row = self.decode_rows.get(num_decodes)
-        if row is None:
-            row = self.decode_rows[num_decodes] = decode_row(self.cores, num_decodes).tolist()
-        return row
-
-    def skews(self, num_decodes: int) -> Skews:
-        """By how much attention is longer for so many decodes of unequal length."""
-        table = self.skew_tables.get(num_decodes)
-        if table is None:
-            table = self.skew_tables[num_decodes] = skews(self.cores, num_decodes)
-        return table
-
-    def chunk_seconds(self, prefills: Sequence[tuple[int, int]]) -> float:
-        """Attention's seconds for chunks that share a call, beyond its floor."""
-        alone, among = self.chunk_columns
-        longest = work = 0.0
-        for new, cached in prefills:
-            at = place(_NEW, new), place(_CACHED, cached)
-            longest = max(longest, new * bilinear(alone, new, cached, *at))
-            work += new * bilinear(among, new, cached, *at)
-        return max(longest, work)
 
 
 def by_tokens(one: Part, launch_seconds: float) -> TokenTable:
@@ -101,24 +98,3 @@ def padded(sizes: Sequence[tuple[int, int]]) -> tuple[int, ...]:
     for most, step in sizes:
         found += [-(-tokens // step) * step for tokens in range(len(found), most + 1)]
     return tuple(found)
-
-
-def place(grid: list[float], value: float) -> int:
-    """The interval of a grid in which a value lies, or the outermost."""
-    return min(max(bisect_right(grid, value) - 1, 0), len(grid) - 2)
-
-
-def bilinear(table: list[list[float]], new: float, cached: float, row: int, column: int) -> float:
-    """Between four points of a table over NEW and CACHED."""
-    low, high = table[row], table[row + 1]
-    across = (cached - _CACHED[column]) / (_CACHED[column + 1] - _CACHED[column])
-    one = low[column] + across * (low[column + 1] - low[column])
-    other = high[column] + across * (high[column + 1] - high[column])
-    return one + (new - _NEW[row]) / (_NEW[row + 1] - _NEW[row]) * (other - one)
-
-
-def interpolated(row: list[float], length: float) -> float:
-    """As numpy.interp does it, to the last digit."""
-    at = place(_LENGTHS, length)
-    slope = (row[at + 1] - row[at]) / (_LENGTHS[at + 1] - _LENGTHS[at])
-    return slope * (length - _LENGTHS[at]) + row[at]
