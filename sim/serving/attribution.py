@@ -31,9 +31,10 @@ def parted(seconds: float, split: Split, host: float, rest: int) -> tuple[float,
         host, left = host + left, 0.0
         if host < 0:
             share = seconds / own
-            return tuple(
-                share * part for part in (0.0, compute, attention, prefill, tp, cp, ep, straggler, 0.0, send, 0.0)
-            )
+            return (
+                0.0, share * compute, share * attention, share * prefill, share * tp, share * cp, share * ep,
+                share * straggler, 0.0, share * send, 0.0,
+            )  # fmt: skip
     if rest == BUBBLE:
         return (0.0, compute, attention, prefill, tp, cp, ep, straggler, left, send, host)
     if rest == HOST:

@@ -1,9 +1,10 @@
 """Requests that decode together, pass after pass, and what each of their passes costs."""
 
 from collections.abc import Sequence as Several
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import starmap
 
+from sim.serving.attribution import Split
 from sim.serving.core import Company, Core
 from sim.serving.passes import Shape, Stage, Steady
 from sim.serving.sequence import Sequence
@@ -30,12 +31,23 @@ class Cohort:
 @dataclass(slots=True, eq=False)
 class Stretch:
     """Passes in turn: pass i is cohort i mod their number's. When each is `scheduled` and `ended`, and when it `leaves`
-    each stage but the last."""
+    each stage but the last. `under_way`: ends of the passes before, oldest first; with the first `num_leaving`
+    of them somebody may leave. `left` with each that is out: by rank, how many requests and blocks."""
 
     cohorts: list[Cohort]
     scheduled: list[float]
     ended: list[float]
     leaves: Seconds
+    under_way: list[float]
+    num_leaving: int = 0
+    left: list[list[tuple[int, int]]] = field(default_factory=list)
+
+    @property
+    def over(self) -> float:
+        """When the oldest pass is out that is under way after the last has been scheduled."""
+        last = len(self.ended) - 1
+        oldest = self.under_way[last] if last < len(self.under_way) else self.ended[last - len(self.under_way)]
+        return max(self.launched(last), oldest)
 
     def launched(self, index: int) -> float:
         """When the host's part of a pass is done."""
@@ -44,20 +56,28 @@ class Stretch:
 
 def cohort(core: Core, company: Company, members: list[list[Sequence]], num_passes: int) -> Cohort:
     """What so many passes of these requests cost; a rank without any runs a dummy token."""
+    if len(members) == 1 and not core.rules.padding(core.ranks[0].queues):
+        return _alone(core, company, members, num_passes)
     host = max([core.costs.host(len(sequences)) for sequences in members])
-    steady = _steady(core, members, num_passes)
+    steady = _in_step(core, members, num_passes)
     busy = [_busy(each) for each in steady]
-    if len(steady) == 1:
-        seconds, sends = busy[0], [stage.send for stage in steady[0].stages]
-    else:
-        seconds = [list(map(max, *stage)) for stage in zip(*busy, strict=True)]
-        sends = [
-            max([stage.send for stage in column]) for column in zip(*[each.stages for each in steady], strict=True)
-        ]
+    seconds = [list(map(max, *stage)) if len(stage) > 1 else stage[0] for stage in zip(*busy, strict=True)]
+    sends = [max([stage.send for stage in column]) for column in zip(*[each.stages for each in steady], strict=True)]
     return Cohort(company, members, steady, busy, seconds, sends, host)
 
 
-def without_attention(stage: Stage) -> float:
+def _alone(core: Core, company: Company, members: list[list[Sequence]], num_passes: int) -> Cohort:
+    """On one rank, whose passes are those of its requests and of nobody else."""
+    computed = [sequence.computed for sequence in members[0]]
+    number = len(computed)
+    steady = core.costs.decodes(number, sum(computed) + number, num_passes, max(computed) + 1)
+    busy = _busy(steady)
+    return Cohort(
+        company, members, [steady], [busy], busy, [stage.send for stage in steady.stages], core.costs.host(number)
+    )
+
+
+def without_attention(stage: Split) -> float:
     """What else a stage is busy with."""
     compute, _, prefill, tp, cp, ep, straggler, _ = stage
     return compute + prefill + tp + cp + ep + straggler
@@ -71,15 +91,13 @@ def _busy(steady: Steady) -> Seconds:
     return found
 
 
-def _steady(core: Core, members: list[list[Sequence]], num_passes: int) -> list[Steady]:
+def _in_step(core: Core, members: list[list[Sequence]], num_passes: int) -> list[Steady]:
     """By rank; the keys that a rank's decodes meet grow from pass to pass, all of them and the most that one meets."""
     rows = [len(each) + core.rules.padding(rank.queues) for each, rank in zip(members, core.ranks, strict=True)]
     computed = [[each.computed for each in sequences] for sequences in members]
     keys = [sum(each) + len(each) for each in computed]
     most = [max(each, default=0) + 1 for each in computed]
     growth = [len(each) for each in computed]
-    if len(rows) == 1 and rows == growth:
-        return [core.costs.decodes(rows[0], keys[0], num_passes, most[0])]
     passes = [
         core.costs.together([
             Shape(num, context + more * index, (), num, longest + index) if num else Shape(1, 1)

@@ -2,6 +2,7 @@
 
 import math
 from array import array
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,11 @@ class Columns:
         """A row of Steps."""
         for column, value in zip(self.passes, row, strict=True):
             column.append(value)
+
+    def add_passes(self, rows: Iterable["array[float]"]) -> None:
+        """Rows of Steps, by column."""
+        for column, values in zip(self.passes, rows, strict=True):
+            column.extend(values)
 
     def add_gap(self, seconds: float, count: int) -> None:
         """Tokens that came so long after the ones before."""

@@ -4,33 +4,35 @@ from array import array
 from itertools import accumulate, compress
 from operator import add, sub
 
-from sim.serving.attribution import parted
+from sim.serving.attribution import Split, parted
 from sim.serving.cohort import Cohort, Stretch, without_attention
 from sim.serving.core import Core, Flight
 from sim.serving.launching import hand_out
-from sim.serving.passes import Stage, Steady
+from sim.serving.passes import Stage
 from sim.serving.pipeline import total, waiting
 from sim.serving.sequence import Sequence, Tally
+
+ATTENTION = Stage._fields.index("attention")
 
 
 def happened(core: Core, stretch: Stretch, count: int) -> None:
     """The first `count` passes have been scheduled; all but the newest are over, as many as were under way before
     stay so."""
-    num_cohorts = len(stretch.cohorts)
-    first_out = max(count - 1 - len(core.flights), 0)
+    num_cohorts, num_before = len(stretch.cohorts), len(stretch.under_way)
+    first_out = max(count - 1 - num_before, 0)
     before = [cohort.company.last[0].time for cohort in stretch.cohorts]
     for index in range(len(core.ranks)):
         _record(core, stretch, count, index)
-    for _ in range(min(len(core.flights), count - 1)):
+    for _ in range(min(num_before, count - 1) - len(stretch.left)):
         hand_out(core)
     rounds = count // num_cohorts
     for rank in core.ranks if rounds else ():
         core.rules.advance(rank.queues, rank.pool, core.settings, rounds)
     for turn, cohort in enumerate(stretch.cohorts):
-        num_passes = len(range(turn, count, num_cohorts))
-        num_out = len(range(turn, first_out, num_cohorts))
+        ended = stretch.ended[turn:count:num_cohorts]
+        num_passes, num_out = len(ended), len(range(turn, first_out, num_cohorts))
         if num_passes:
-            _add_up(core, cohort, stretch.ended[turn:count:num_cohorts], num_out)
+            _add_up(core, cohort, ended, num_out)
         _move(core, cohort, num_passes - rounds, num_out - rounds, num_passes - num_out)
     _put_under_way(core, stretch, first_out, count, before)
     core.launched = stretch.launched(count - 1)
@@ -52,7 +54,10 @@ def _record(core: Core, stretch: Stretch, count: int, index: int) -> None:
         decodes[turn::num_cohorts] = array("d", [len(members)]) * num_passes
         taken[turn::num_cohorts] = _new_blocks(members, num_passes, rank.pool.block_size)
     taken[0] += rank.pool.num_blocks - rank.pool.num_free
-    columns = (
+    running = array("d", [len(rank.queues.running)]) * count
+    for turn, left in enumerate(stretch.left, 1):
+        _restore(running, taken, turn, *left[index])
+    rows = [
         array("d", [core.number + index]) * count,
         array("d", stretch.scheduled[:count]),
         array("d", stretch.ended[:count]),
@@ -60,13 +65,23 @@ def _record(core: Core, stretch: Stretch, count: int, index: int) -> None:
         decodes,
         array("d", [0.0]) * count,
         decodes,
-        array("d", [len(rank.queues.running)]) * count,
+        running,
         array("d", [len(rank.queues.waiting)]) * count,
         array("d", list(accumulate(taken))),
-    )
-    is_whole = all(decodes)
-    for column, values in zip(core.columns.passes, columns, strict=True):
-        column.extend(values if is_whole else array("d", compress(values, decodes)))
+    ]
+    if not all(decodes):
+        rows = [array("d", compress(column, decodes)) for column in rows]
+    core.columns.add_passes(rows)
+
+
+def _restore(running: "array[float]", taken: list[int], turn: int, num_left: int, num_blocks: int) -> None:
+    """Those who have left ran, and held their blocks, until the pass of that turn. taken: by how much more than in the
+    pass before."""
+    for index in range(min(turn, len(taken))):
+        running[index] += num_left
+    taken[0] += num_blocks
+    if turn < len(taken):
+        taken[turn] -= num_blocks
 
 
 def _new_blocks(members: list[Sequence], num_passes: int, block_size: int) -> list[int]:
@@ -88,25 +103,26 @@ def _add_up(core: Core, cohort: Cohort, ended: list[float], num_out: int) -> Non
     gap_counts.extend(array("q", [sum(map(len, cohort.members))]) * num_out)
     longest = sum([sum(each[:num_passes]) for each in cohort.seconds]) if len(core.ranks) > 1 else 0.0
     for index, steady in enumerate(cohort.steady):
-        stages = _sums(steady, num_passes)
         busy = core.pipeline.busy[index]
-        for at, stage in enumerate(stages):
-            busy[at] += without_attention(stage) + stage.attention
-        split = total(stages) if len(core.ranks) == 1 else waiting(total(stages), longest)
+        splits = [
+            _many(stage, sum(attention[:num_passes]), num_passes)
+            for stage, attention in zip(steady.stages, steady.attention, strict=True)
+        ]
+        for at, split in enumerate(splits):
+            busy[at] += without_attention(split) + split[ATTENTION]
+        whole = total(splits) if len(core.ranks) == 1 else waiting(total(splits), longest)
         last = company.last[index]
-        parts = parted(ended[-1] - last.time, split, cohort.host * num_passes, core.rest)
+        parts = parted(ended[-1] - last.time, whole, cohort.host * num_passes, core.rest)
         company.last[index] = Tally(ended[-1], tuple(map(add, last.sums, parts)))
 
 
-def _sums(steady: Steady, num_passes: int) -> list[Stage]:
-    """Each stage's seconds in all of the first so many passes."""
-    return [
-        Stage(
-            compute * num_passes, sum(attention[:num_passes]), prefill * num_passes, tp * num_passes, cp * num_passes,
-            ep * num_passes, straggler * num_passes, send * num_passes,
-        )
-        for (compute, _, prefill, tp, cp, ep, straggler, send), attention in zip(*steady, strict=True)
-    ]  # fmt: skip
+def _many(stage: Split, attention: float, num_passes: int) -> Split:
+    """A stage's seconds in so many passes, attention's in all of them given."""
+    compute, _, prefill, tp, cp, ep, straggler, send = stage
+    return (
+        compute * num_passes, attention, prefill * num_passes, tp * num_passes, cp * num_passes, ep * num_passes,
+        straggler * num_passes, send * num_passes,
+    )  # fmt: skip
 
 
 def _move(core: Core, cohort: Cohort, computed: int, generated: int, awaited: int) -> None:

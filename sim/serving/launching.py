@@ -1,11 +1,10 @@
 """One pass of a replica: chosen, timed, accounted for when it is launched; its tokens handed out when it is over."""
 
 from collections.abc import Iterable
-from itertools import repeat
 from operator import add
 
 from sim.deployment import Speculation
-from sim.serving.attribution import HOST, INTERFERENCE, Split, charge, join, own_share, parted, settle
+from sim.serving.attribution import HOST, INTERFERENCE, QUEUE, Split, charge, join, own_share, parted, settle
 from sim.serving.core import Company, Core, Flight, Rank
 from sim.serving.passes import Shape, Stage
 from sim.serving.pipeline import splits
@@ -19,9 +18,10 @@ Stray = tuple[Sequence, Tally | None]
 def schedule(core: Core, now: float) -> bool:
     """Choose and launch the next pass; False: there is nobody for one."""
     decisions = [_decide(core, rank, now) for rank in core.ranks]
-    if any(each.decodes or each.chunks for each in decisions):
-        _launch(core, decisions, now)
-        return True
+    for decision in decisions:
+        if decision.decodes or decision.chunks:
+            _launch(core, decisions, now)
+            return True
     preempted = any(each.preempted for each in decisions)
     return preempted and not core.flights and schedule(core, now)
 
@@ -92,8 +92,8 @@ def _decide(core: Core, rank: Rank, now: float) -> Decision:
     for sequence in decision.admitted:
         if not sequence.num_preemptions:
             core.columns.scheduled[sequence.row] = now
-        parts = (max(now - sequence.since, 0.0), *repeat(0.0, 10))
-        charge(sequence, parts, max(now, sequence.since))
+        sequence.causes[QUEUE] += max(now - sequence.since, 0.0)
+        sequence.since = max(now, sequence.since)
     return decision
 
 

@@ -55,7 +55,7 @@ def waiting(split: Split, longest: float) -> Split:
     return compute, attention, prefill, tp, cp, ep, straggler + longest - own, send
 
 
-def total(stages: Sequence[Stage]) -> Split:
+def total(stages: Sequence[Split]) -> Split:
     """Seconds of all stages together."""
     if len(stages) == 1:
         return stages[0]

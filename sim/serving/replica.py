@@ -135,9 +135,29 @@ class Replica:
         if stretch is None:
             return False
         self._pace = (stretch.ended[-1] - now) * len(stretch.cohorts) / len(stretch.ended)
-        ends = [*(flight.end for flight in self.core.flights), *stretch.ended]
-        self.wake(max(stretch.launched(len(stretch.ended) - 1), ends[len(stretch.ended) - 1]), self._pass_over)
+        self._await_leaving(stretch)
         return True
+
+    def _await_leaving(self, stretch: Stretch) -> None:
+        """Wait for the next pass under way with which somebody leaves, else for the end."""
+        turn = len(stretch.left) + 1
+        if turn <= stretch.num_leaving and turn < len(stretch.ended):
+            self.wake(stretch.scheduled[turn], self._let_go)
+        else:
+            self.wake(stretch.over, self._pass_over)
+
+    def _let_go(self, now: float) -> None:
+        """The oldest pass is out while the stretch goes on."""
+        stretch, ranks = self._stretch, self.core.ranks
+        assert stretch is not None
+        before = [(len(rank.queues.running), rank.pool.num_free) for rank in ranks]
+        for sequence in hand_out(self.core):
+            self.answered(sequence, now)
+        stretch.left.append([
+            (num_running - len(rank.queues.running), rank.pool.num_free - num_free)
+            for (num_running, num_free), rank in zip(before, ranks, strict=True)
+        ])  # fmt: skip
+        self._await_leaving(stretch)
 
     def _furthest(self, now: float) -> int:
         """Passes of each cohort to look ahead. A wrong guess costs time alone."""
@@ -157,7 +177,7 @@ class Replica:
     def _cut(self, stretch: Stretch, now: float) -> None:
         """Somebody comes: what has been scheduled stays, the rest is open again."""
         self._stretch = None
-        count = max(bisect_left(stretch.scheduled, now), 1)
+        count = max(bisect_left(stretch.scheduled, now), len(stretch.left) + 1)
         happened(self.core, stretch, count)
         self._look = max(NEAREST_LOOK, 2 * count // len(stretch.cohorts))
         if len(self.core.flights) < self.core.settings.depth and self.core.launched > now:

@@ -39,7 +39,7 @@ def _one_by_one(cohort: Cohort, now: float, seconds: list[float]) -> Stretch:
     """One stage, one pass at a time: scheduled when the one before is out."""
     host = cohort.host
     times = list(accumulate([each + host for each in seconds], initial=now))
-    return Stretch([cohort], times[:-1], times[1:], [])
+    return Stretch([cohort], times[:-1], times[1:], [], [])
 
 
 def _back_to_back(
@@ -51,7 +51,7 @@ def _back_to_back(
     scheduled = [now, *under_way, *ended][: len(ended)]
     for index in range(1, min(len(under_way) + 1, len(ended))):
         scheduled[index] = max(scheduled[index - 1] + host, scheduled[index])
-    return Stretch([cohort], scheduled, ended, [])
+    return Stretch([cohort], scheduled, ended, [], under_way)
 
 
 def _max_plus(
@@ -74,4 +74,4 @@ def _max_plus(
             stages[stage] = ready = (left if left > begins else begins) + times[index]
         scheduled.append(start)
         ends.append(ready)
-    return Stretch(cohorts, scheduled, ends[len(under_way) + 1 :], leaves)
+    return Stretch(cohorts, scheduled, ends[len(under_way) + 1 :], leaves, under_way)

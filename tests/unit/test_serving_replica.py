@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from sim.requests import Requests
-from sim.serving.block_pool import new_pool
+from sim.serving.block_pool import BlockPool, new_pool
 from sim.serving.columns import Columns
 from sim.serving.core import Core, Rank
 from sim.serving.record import CAUSES
 from sim.serving.replica import Action, Replica
+from sim.serving.scheduling import POLICIES, Decision
 from sim.serving.sequence import Queues, Sequence
 from sim.serving.service import serve
+from sim.serving.settings import Settings
 from tests.pass_costs import Linear
 from tests.served import SMALL, ahead, alike, poisson, staged
 
@@ -60,6 +62,31 @@ def test_others_prompts_are_interference_and_ones_own_are_compute() -> None:
     assert record.causes[0, CAUSES.index("interference")] == pytest.approx(0.1)
     assert record.causes[1, CAUSES.index("interference")] == pytest.approx(0.0, abs=1e-12)
     assert record.causes[1, CAUSES.index("compute")] == pytest.approx(0.111)
+
+
+@pytest.mark.parametrize("config", [SMALL, ahead(SMALL), staged(SMALL, 2)], ids=["one by one", "ahead", "staged"])
+def test_nothing_is_decided_anew_when_somebody_ends(config: Settings) -> None:
+    """Four prompts fit into a pass, so that the fifth and sixth are a batch of their own, on two stages; one of them
+    ends first, one last. All decisions are about prompts."""
+    load = Requests(arrival=np.zeros(6), prompt=np.full(6, 60), output=np.array([30, 40, 50, 60, 10, 70]))
+    decided: list[Decision] = []
+    rank, wishes, answered = Rank(Queues(), new_pool(config)), list[tuple[float, Action]](), list[int]()
+    core = Core(0, config, Linear(num_stages=config.depth if not config.asynchronous else 1), [rank], Columns(load))
+
+    def schedule(queues: Queues, pool: BlockPool, settings: Settings) -> Decision:
+        decided.append(POLICIES[config.policy].schedule(queues, pool, settings))
+        return decided[-1]
+
+    core.rules = replace(core.rules, schedule=schedule)
+    replica = Replica(core, lambda *wish: wishes.append(wish), lambda sequence, _: answered.append(sequence.row))
+    for row, output in enumerate(load.output.tolist()):
+        replica.take(Sequence(row=row, prompt=60, output=output, arrival=0.0, causes=[0.0] * len(CAUSES)), 0, 0.0)
+    while wishes:
+        time, action = wishes.pop()
+        wishes.clear()
+        action(time)
+    assert answered == [4, 0, 1, 2, 3, 5]
+    assert not [each for each in decided if each.decodes and not each.chunks]
 
 
 @pytest.mark.parametrize("num_stages", [1, 2])

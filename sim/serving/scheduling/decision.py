@@ -36,8 +36,8 @@ class Rules:
     `schedule` chooses the next pass: it moves sequences between the queues, takes and frees blocks, and advances
     `computed` and `awaited` of those chosen. `quiet` says for how many further passes, if nobody comes, all who run
     would each decode one token and nothing else would change: nobody is admitted, preempted or finished (0: not even
-    the next). `advance` does so many of them at once, their tokens out. `padding`: rows that each of
-    them computes for nobody.
+    the next); whoever's last token is under way may be left out. `advance` does so many of them at once, their tokens
+    out. `padding`: rows that each of them computes for nobody.
     """
 
     schedule: Callable[[Queues, BlockPool, Settings], Decision]
@@ -67,10 +67,17 @@ def preempt(queues: Queues, pool: BlockPool, sequence: Sequence, decision: Decis
     decision.preempted.append(sequence)
 
 
+def is_ending(sequence: Sequence) -> bool:
+    """Whether its last token is under way, or out."""
+    return sequence.generated + sequence.awaited >= sequence.output
+
+
 def quiet_decodes(queues: Queues, pool: BlockPool, settings: Settings) -> int:
     """In how many passes can all who run decode one token each, nobody finishing, in the blocks that are free?
 
     Tokens under way count as if they were out; 0 where a prompt is not computed yet, or the budget does not reach.
+    Whoever's last token is under way is left out, and changes nothing as it goes but where somebody waits for its
+    blocks or may find them.
     """
     running = queues.running
     if not running or settings.speculation is not None or len(running) > settings.max_num_batched_tokens:
@@ -78,10 +85,14 @@ def quiet_decodes(queues: Queues, pool: BlockPool, settings: Settings) -> int:
     least = settings.max_model_len
     for sequence in running:
         out = sequence.generated + sequence.awaited
-        if sequence.computed + 1 != sequence.prompt + out:
+        left = sequence.output - out
+        if left == 0:
+            if queues.waiting or (pool.caching and sequence.contents):
+                return 0
+        elif sequence.computed + 1 != sequence.prompt + out:
             return 0
-        if sequence.output - out < least:
-            least = sequence.output - out
+        elif left < least:
+            least = left
     least = min(least, _until_named(queues, pool) + 1)
     if least < 2 or len(running) * (least // pool.block_size + 1) <= pool.num_free:
         return max(least - 1, 0)
@@ -90,13 +101,16 @@ def quiet_decodes(queues: Queues, pool: BlockPool, settings: Settings) -> int:
 
 
 def advance(queues: Queues, pool: BlockPool, settings: Settings, num_passes: int) -> None:
-    """So many passes in which all who run decode one token each; at most as many as `quiet` said."""
+    """So many passes in which all who run decode one token each, but whoever's last one is under way; at most as many
+    as `quiet` said."""
     taken, block_size = 0, settings.block_size
     for sequence in queues.running:
+        if sequence.generated + sequence.awaited >= sequence.output:
+            continue
         sequence.generated += num_passes
         sequence.computed = computed = sequence.computed + num_passes
-        blocks = -(-computed // block_size)
-        if blocks > sequence.blocks:
+        if computed > sequence.blocks * block_size:
+            blocks = -(-computed // block_size)
             taken += blocks - sequence.blocks
             sequence.blocks = blocks
     pool.take(taken)

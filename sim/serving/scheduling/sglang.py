@@ -9,7 +9,7 @@ from typing import Final
 
 from sim.serving.block_pool import NOTHING, BlockPool
 from sim.serving.scheduling.continuous import carry_on, enter, next_chunk
-from sim.serving.scheduling.decision import Decision, preempt, quiet_decodes
+from sim.serving.scheduling.decision import Decision, is_ending, preempt, quiet_decodes
 from sim.serving.scheduling.decision import advance as decode
 from sim.serving.sequence import Queues, Sequence
 from sim.serving.settings import Settings
@@ -39,6 +39,8 @@ def schedule(queues: Queues, pool: BlockPool, settings: Settings) -> Decision:
 def quiet(queues: Queues, pool: BlockPool, settings: Settings) -> int:
     """See Rules."""
     if queues.waiting and not 0 < queues.batch <= len(queues.running):
+        return 0
+    if any(map(is_ending, queues.running)):
         return 0
     return quiet_decodes(queues, pool, settings)
 

@@ -6,7 +6,7 @@ before Orca [Yu et al., OSDI 2022, section 2.2; FasterTransformer].
 
 from sim.serving.block_pool import BlockPool
 from sim.serving.scheduling.continuous import carry_on, enter, first_chunk
-from sim.serving.scheduling.decision import Decision, quiet_decodes
+from sim.serving.scheduling.decision import Decision, is_ending, quiet_decodes
 from sim.serving.sequence import Queues
 from sim.serving.settings import Settings
 
@@ -25,7 +25,7 @@ def schedule(queues: Queues, pool: BlockPool, settings: Settings) -> Decision:
 
 def quiet(queues: Queues, pool: BlockPool, settings: Settings) -> int:
     """See Rules."""
-    return quiet_decodes(queues, pool, settings)
+    return 0 if any(map(is_ending, queues.running)) else quiet_decodes(queues, pool, settings)
 
 
 def padding(queues: Queues) -> int:
