@@ -23,8 +23,12 @@ demo: $(VENV)/core.stamp  ## one training step of Llama-3-70B on 64 H100, and wh
 web: $(VENV)/web.stamp  ## the app in a browser, until Ctrl-C; ARGS="--port 8600" for another port
 	@$(BIN)/shardsim web $(ARGS)
 
+# The tests start some two hundred processes. Without bytecode each compiles all that it imports, PyTorch for longer than
+# it takes to load, so bytecode is kept, out of sight, even where the environment says not to write any.
+test: export PYTHONDONTWRITEBYTECODE :=
+test: export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
 test: $(VENV)/dev.stamp no-cuda  ## all tests; ARGS="tests/laws -k ring" for some of them
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 check: $(VENV)/dev.stamp  ## lint, format, types, layers
 	$(BIN)/ruff check .

@@ -21,6 +21,8 @@ from calibrate.measurement import LeftOut, Measurement
 Told = Measurement | LeftOut
 MACHINE = Machine(backend="gloo", part="h100-80gb-sxm", link="nvlink4", device="two processes", num_gpus=2)
 """Of processes, though by the names of parts that have a sheet."""
+SMALLEST = 1024
+"""Bytes of the smallest collectives."""
 
 
 def greet(ranks: Ranks, word: str, tell: Callable[[str], None]) -> list[int]:
@@ -33,7 +35,8 @@ def greet(ranks: Ranks, word: str, tell: Callable[[str], None]) -> list[int]:
 
 
 def repeat(ranks: Ranks, word: str, tell: Callable[[str], None]) -> list[str]:
-    """What each rank was asked."""
+    """As `greet`, though the result is what each rank was asked."""
+    greet(ranks, word, tell)
     return gathered(word)
 
 
@@ -79,9 +82,10 @@ def walk(ranks: Ranks, names: tuple[str, ...], tell: Callable[[Told], None]) -> 
     return measure([POINTS[name] for name in names], ranks, tell, lambda: False)
 
 
-def walk_once(ranks: Ranks, names: tuple[str, ...], tell: Callable[[Told], None]) -> bool:
-    """Measure points of these names, but for all that follow the first."""
-    return measure([POINTS[name] for name in names], ranks, tell, lambda: True)
+def walk_twice(ranks: Ranks, names: tuple[str, ...], tell: Callable[[Told], None]) -> list[bool]:
+    """Measure points of these names; then again, but for all that follow the first."""
+    points = [POINTS[name] for name in names]
+    return [measure(points, ranks, tell, lambda: False), measure(points, ranks, tell, lambda: True)]
 
 
 def walk_impatiently(ranks: Ranks, names: tuple[str, ...], tell: Callable[[Told], None]) -> bool:
@@ -97,12 +101,13 @@ def communicate(ranks: Ranks, largest: int, tell: Callable[[Told], None]) -> boo
     return measure([one for one in every if one.inputs["nbytes"] <= largest], ranks, tell, lambda: False)
 
 
-def communicate_wrongly(ranks: Ranks, largest: int, tell: Callable[[Told], None]) -> bool:
-    """As `communicate`, though rank 1 has other numbers than rank 0 thinks."""
+def communicate_twice(ranks: Ranks, largest: int, tell: Callable[[Told], None]) -> list[bool]:
+    """`communicate`, and again the smallest, where rank 1 has other numbers than rank 0 thinks."""
+    is_whole = communicate(ranks, largest, tell)
     right = collectives.random
     if ranks.rank == 1:
         collectives.random = lambda *shape, device, seed: right(*shape, device=device, seed=seed + 5)  # type: ignore[misc,assignment]
-    return communicate(ranks, largest, tell)
+    return [is_whole, communicate(ranks, SMALLEST, tell)]
 
 
 def _product(_: Ranks) -> Run:

@@ -1,7 +1,7 @@
-"""The whole way on the machine at hand, by the command line: measured, fitted, real pipelines beside what is predicted.
+"""The whole way on the machine at hand, by the command line: measured, fitted, a real pipeline beside its prediction.
 
-How near the predictions are depends on what else runs here, so that is reported, not asserted. Half of the quick plan
-and the pipelines alone: tests/unit/test_sharded_*.py hold every block to its reference.
+How near that is depends on what else runs here, so that is reported, not asserted. A part of the quick plan
+and one pipeline: tests/unit/test_sharded_*.py hold every block to its reference.
 """
 
 import json
@@ -14,7 +14,7 @@ import pytest
 from sim.commands.console import OK, PARTIAL
 from tests.command import ROOT
 
-NUM_PIPELINES = 3
+PIPELINE = "pipeline interleaved"
 MINUTES = 6
 
 
@@ -29,7 +29,7 @@ def calibrate(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_measured_fitted_and_verified_on_two_processes(tmp_path: Path) -> None:
     """The machine does not get through the plan in that time: that is said (5), and what is there is fitted."""
     folder = tmp_path / "profile"
-    measured = calibrate("run", "--backend", "gloo", "--processes", 2, "--quick", "--minutes", 0.4, "--out", folder)
+    measured = calibrate("run", "--backend", "gloo", "--processes", 2, "--quick", "--minutes", 0.6, "--out", folder)
     assert measured.returncode in (OK, PARTIAL), measured.stderr
     fitted = calibrate("fit", folder / "samples.jsonl", "--out", tmp_path / "fits", "--format", "json")
     assert fitted.returncode == OK, fitted.stderr
@@ -38,11 +38,9 @@ def test_measured_fitted_and_verified_on_two_processes(tmp_path: Path) -> None:
     assert {"values", "reason"} & found["gloo"].keys(), "where all cores are busy, its times may be beyond any law"
 
     profile = ("--profile", folder / "profile.yaml")
-    verified = calibrate("verify", "--backend", "gloo", *profile, "--only", "pipeline", "--format", "json")
+    verified = calibrate("verify", "--backend", "gloo", *profile, "--only", PIPELINE, "--format", "json")
     assert verified.returncode == OK, verified.stderr
-    blocks = json.loads(verified.stdout)["blocks"]
-    assert len(blocks) == NUM_PIPELINES
-    assert all(block["equal"] for block in blocks)
-    assert all(0 < block["predicted_s"] < float("inf") for block in blocks)
-    for block in blocks:
-        print(f"{block['name']:28s} {block['measured_s']:.4f} s, predicted {block['predicted_s']:.4f} s")
+    (block,) = json.loads(verified.stdout)["blocks"]
+    assert (block["name"], block["equal"]) == (PIPELINE, True)
+    assert 0 < block["predicted_s"] < float("inf")
+    print(f"{block['name']:28s} {block['measured_s']:.4f} s, predicted {block['predicted_s']:.4f} s")

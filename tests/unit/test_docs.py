@@ -54,15 +54,6 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
 
 
-def calibrate(arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return run([sys.executable, "-m", "calibrate.cli", *shlex.split(arguments)], folder)
-
-
-def shardsim_alone(arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """In a process of its own."""
-    return run([sys.executable, "-m", "sim.cli", *shlex.split(arguments)], folder)
-
-
 def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
@@ -115,7 +106,7 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
         r"^demo:.*\n\t@\S+/shardsim (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert recipe is not None
-    done = shardsim_alone(recipe[1], tmp_path)
+    done = run([sys.executable, "-m", "sim.cli", *shlex.split(recipe[1])], tmp_path)
     shown = next(block for block in blocks(README, "text") if block.startswith("llama3-70b on 64 GPUs"))
     assert done.stdout.startswith(shown)
     written = sorted(path.name for path in (tmp_path / "out/demo").iterdir())
@@ -240,9 +231,8 @@ def first_column(heading: str, page: str = DESIGN) -> set[str]:
     return {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1] if row.startswith("|") else "")}
 
 
-def test_the_keys_in_the_design_are_those_of_the_json(tmp_path: Path) -> None:
-    done = shardsim_alone("train llama3-8b dgx-h100 --gpus 8 --format json", tmp_path)
-    result = json.loads(done.stdout)
+def test_the_keys_in_the_design_are_those_of_the_json(shardsim: Shardsim) -> None:
+    result = json.loads(shardsim("train", "llama3-8b", "dgx-h100", "--gpus", "8", "--format", "json").out)
     assert first_column("| key | unit | meaning |") == set(result)
     assert first_column("| key of `breakdown` | time in which |") == set(result["breakdown"])
 
@@ -255,17 +245,20 @@ def test_the_keys_of_serve_in_the_design_are_those_of_the_json(shardsim: Shardsi
     assert set(result["first_token_breakdown"]) == set(result["breakdown"])
 
 
-def test_the_keys_of_explain_in_its_page_are_those_of_the_json(tmp_path: Path) -> None:
-    done = shardsim_alone("explain llama3-8b dgx-h100 --gpus 8 --format json", tmp_path)
-    assert first_column("| key of `explain` | meaning |", EXPLAIN) == set(json.loads(done.stdout))
+def test_the_keys_of_explain_in_its_page_are_those_of_the_json(shardsim: Shardsim) -> None:
+    done = shardsim("explain", "llama3-8b", "dgx-h100", "--gpus", "8", "--format", "json")
+    assert first_column("| key of `explain` | meaning |", EXPLAIN) == set(json.loads(done.out))
 
 
 @pytest.mark.parametrize("command", ["compare", "check", "devices"])
-def test_the_keys_of_calibrate_in_the_design_are_those_of_the_json(command: str, tmp_path: Path) -> None:
-    one, other = (ROOT / f"topologies/fits/{name}.yaml" for name in ("h200-sxm", "h100-80gb-sxm"))
-    arguments = {"compare": f"{one} {other}", "check": f"{one} --against {other}", "devices": ""}
-    done = calibrate(f"{command} {arguments[command]} --format json", tmp_path)
-    assert first_column(f"| key of `calibrate {command}` | meaning |") == set(json.loads(done.stdout))
+def test_the_keys_of_calibrate_in_the_design_are_those_of_the_json(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = (str(ROOT / f"topologies/fits/{name}.yaml") for name in ("h200-sxm", "h100-80gb-sxm"))
+    arguments = {"compare": [one, other], "check": [one, "--against", other], "devices": []}
+    monkeypatch.setattr(sys, "argv", ["calibrate", command, *arguments[command], "--format", "json"])
+    cli.main()
+    assert first_column(f"| key of `calibrate {command}` | meaning |") == set(json.loads(capsys.readouterr().out))
 
 
 def test_the_keys_of_run_and_verify_in_the_design_are_those_of_their_records() -> None:

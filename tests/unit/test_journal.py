@@ -4,11 +4,12 @@ import json
 import math
 import os
 import random
-import subprocess
-import sys
 import time
 from dataclasses import replace
+from itertools import count
+from multiprocessing import get_context
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,7 +17,6 @@ from calibrate.journal import FORMAT, Journal, check_same, read, read_whole, sam
 from calibrate.machines.machine import Machine
 from calibrate.measurement import Measurement
 from calibrate.records import record
-from tests.command import ROOT
 from topologies.document import InputError
 
 MACHINE = Machine(
@@ -196,15 +196,12 @@ def test_only_the_same_machine_resumes(changed: dict[str, object], named: str) -
     check_same(MACHINE, replace(MACHINE, hosts=("n2",), clocks={}))
 
 
-WRITER = """
-import sys
-from pathlib import Path
-from tests.unit.test_journal import MACHINE, Journal, row
-journal = Journal(Path(sys.argv[1]), MACHINE)
-for m in range(int(sys.argv[2]), 10**6):
-    journal.add(row(m + 1))
-    print(m, flush=True)
-"""
+def write_on(path: Path, begin: int, told: int) -> NoReturn:
+    """Rows without end, from a number on; that of each is told once it was added."""
+    journal = Journal(path, MACHINE)
+    for m in count(begin):
+        journal.add(row(m + 1))
+        os.write(told, f"{m}\n".encode())
 
 
 def test_no_line_that_was_told_is_lost_when_the_writer_is_killed(tmp_path: Path) -> None:
@@ -212,15 +209,16 @@ def test_no_line_that_was_told_is_lost_when_the_writer_is_killed(tmp_path: Path)
     path, random_moment = tmp_path / "samples.jsonl", random.Random(0)
     begin = 0
     for _ in range(10):
-        command = [sys.executable, "-c", WRITER, str(path), str(begin)]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        assert writer.stdout is not None
-        told = [int(writer.stdout.readline())]
-        time.sleep(random_moment.uniform(0, 0.02))
-        writer.kill()
-        told += [int(line) for line in writer.stdout.read().splitlines()]
-        writer.wait()
+        reading, writing = os.pipe()
+        writer = get_context("fork").Process(target=write_on, args=(path, begin, writing))
+        writer.start()
+        os.close(writing)
+        with os.fdopen(reading) as said:
+            told = [int(said.readline())]
+            time.sleep(random_moment.uniform(0, 0.02))
+            writer.kill()
+            told += [int(line) for line in said.read().splitlines()]
+        writer.join()
         found = [int(one.inputs["m"]) - 1 for one in read(path)[1]]
         assert found[: told[-1] + 1] == list(range(told[-1] + 1))
         assert len(found) <= told[-1] + 2

@@ -112,24 +112,17 @@ def test_what_the_processor_launches_slower_than_it_runs_is_left_out(monkeypatch
 
 
 @pytest.mark.slow
-def test_what_does_not_fit_on_one_rank_is_left_out_by_all_and_the_walk_goes_on() -> None:
+def test_what_does_not_fit_on_one_rank_is_left_out_by_all_and_the_walk_goes_on_until_rank_0_ends_it() -> None:
     told: list[launched.Told] = []
     names = ("product", "too large", "unknown", "wrong", "tried", "sum")
-    assert launch(launched.walk, names, backend="gloo", take=told.append, num_ranks=2)
-    assert [one.operation for one in told] == list(names)
+    assert launch(launched.walk_twice, names, backend="gloo", take=told.append, num_ranks=2) == [True, False]
+    assert [one.operation for one in told] == [*names, names[0]], "rank 0 decides between points that it is over"
     assert [one.reason for one in told if isinstance(one, LeftOut)] == [
         "rank 1: out of memory",
         "rank 1: NotImplementedError: no such dtype",
     ]
-    assert [one.wrong for one in told if isinstance(one, Measurement)] == ["", "rank 1: off by 3 %", "", ""]
+    assert [one.wrong for one in told if isinstance(one, Measurement)] == ["", "rank 1: off by 3 %", "", "", ""]
     assert told[4].inputs == {"n": 1.0, "alone": 2.0}
-
-
-@pytest.mark.slow
-def test_rank_0_decides_between_points_that_it_is_over() -> None:
-    told: list[launched.Told] = []
-    assert launch(launched.walk_once, ("sum", "product"), backend="gloo", take=told.append, num_ranks=2) is False
-    assert [one.operation for one in told] == ["sum"]
 
 
 @pytest.mark.slow
