@@ -47,7 +47,7 @@ def ask(work: Callable[[*Arguments], Result], *arguments: *Arguments, says: str 
     place = st.empty()
     stop = f"{STOP}-{hash(pickled(work, arguments))}"
     if st.session_state.get(stop):
-        st.info("Stopped. Change a setting, or reload the page, to go on.")
+        place.info("Stopped. Change a setting, or reload the page, to go on.")
         st.stop()
     job = pool().ask(work, arguments)
     try:

@@ -1,6 +1,5 @@
 """`shardsim serve`: an inference server under load, by flags or from a scenario file."""
 
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import typer
 
 from sim.commands import completion, console
 from sim.commands.asked import asked_to_serve
+from sim.commands.out import note_written, prepared, with_profile
 from sim.deployment import Policy, WeightPrecision
 from topologies.document import Infeasible, Value
 
@@ -152,34 +152,15 @@ def _run(
         scenario, files = asked_to_serve(model, cluster, flags, sets, profile)
         from sim.serving.simulation import simulate_serving
 
-        is_new = out is not None and not out.exists()
-        inputs = _prepared(out, files)
-        tell(f"serving {scenario.model.name} on {scenario.num_gpus:,} GPUs")
-        try:
+        with prepared(out, files) as inputs:
+            tell(f"serving {scenario.model.name} on {scenario.num_gpus:,} GPUs")
             report = simulate_serving(scenario, finds_knee=finds_knee)
-        except BaseException:
-            if out is not None and is_new:
-                out.rmdir()
-            raise
-        if profile is not None:
-            report = replace(report, command=f"{report.command} --profile {shlex.quote(str(profile))}")
-        if not finds_knee:
-            report = replace(report, command=f"{report.command} --no-knee")
-        tell("writing the report")
-        written = () if out is None else _write(report, scenario, out, inputs)
-    if written and not quiet:
-        console.note(f"wrote {', '.join(path.name for path in written)} to {out}")
+            command = with_profile(report.command, profile)
+            report = replace(report, command=command if finds_knee else f"{command} --no-knee")
+            tell("writing the report")
+            written = () if out is None else _write(report, scenario, out, inputs)
+    note_written(written, out, quiet)
     return report
-
-
-def _prepared(out: Path | None, files: tuple[Path, ...]) -> Mapping[str, bytes]:
-    """Make the folder before the run, and take the inputs as they are now."""
-    if out is None:
-        return {}
-    from sim.reports.files import make, read
-
-    make(out)
-    return read(files)
 
 
 def _write(

@@ -1,6 +1,5 @@
 """`shardsim train`: one training step of a model on a cluster, by flags or from a scenario file."""
 
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -11,6 +10,7 @@ import typer
 
 from sim.commands import completion, console
 from sim.commands.asked import asked
+from sim.commands.out import note_written, prepared, with_profile
 from topologies.document import InputError, Value
 
 if TYPE_CHECKING:
@@ -207,32 +207,14 @@ def _run(
         scenario, files = asked(model, cluster, flags, sets, profile)
         tell(f"choosing the plan for {scenario.model.name}")
         scenario = resolve(scenario)
-        inputs = _prepared(out, files)
-        tell(f"playing a step of {scenario.model.name} on {scenario.num_gpus:,} GPUs")
-        report = run_scenario(scenario, detail=detail)
-        if profile is not None:
-            report = replace(report, command=f"{report.command} --profile {shlex.quote(str(profile))}")
-        tell("writing the report")
-        written = () if out is None else _write(report, scenario, out, inputs, rank_traces)
-    if written and not quiet:
-        console.note(f"wrote {_names(written, out)} to {out}")
+        with prepared(out, files) as inputs:
+            tell(f"playing a step of {scenario.model.name} on {scenario.num_gpus:,} GPUs")
+            report = run_scenario(scenario, detail=detail)
+            report = replace(report, command=with_profile(report.command, profile))
+            tell("writing the report")
+            written = () if out is None else _write(report, scenario, out, inputs, rank_traces)
+    note_written(written, out, quiet)
     return scenario, report
-
-
-def _names(written: tuple[Path, ...], folder: Path | None) -> str:
-    """The files, those of a folder within it by the folder alone."""
-    assert folder is not None
-    return ", ".join(dict.fromkeys(path.relative_to(folder).parts[0] for path in written))
-
-
-def _prepared(out: Path | None, files: tuple[Path, ...]) -> Mapping[str, bytes]:
-    """Make the folder before the run, and take the inputs as they are now."""
-    if out is None:
-        return {}
-    from sim.reports.files import make, read
-
-    make(out)
-    return read(files)
 
 
 def _write(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from math import gcd
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 import topologies
 from sim.scenario.fields import Count, Reference, Section, Text, known
@@ -19,7 +19,7 @@ from topologies.wiring import problems
 _OF_USE = {"name", "fabric", "gpus_per_node", "nodes"}
 
 
-def opened(cluster: object) -> object:
+def _opened(cluster: object) -> object:
     """`cluster: NAME` as the section {name: NAME}."""
     return {"name": cluster} if isinstance(cluster, str) else cluster
 
@@ -144,6 +144,9 @@ class ClusterSection(Section):
         (pool,) = cluster.pools
         node = pool.node if self.gpus_per_node is None else _used_part(whole, self.gpus_per_node)
         return replace(cluster, pools=(replace(pool, node=node),))
+
+
+ClusterReference = Annotated[ClusterSection, BeforeValidator(_opened, json_schema_input_type=Text | ClusterSection)]
 
 
 def _check_built(said: Mapping[str, Value]) -> None:

@@ -148,6 +148,7 @@ Schedule = Annotated[
 ]
 FrameworkReference = Annotated[Reference, AfterValidator(_known_framework)]
 ModelReference = Annotated[Reference, AfterValidator(_known_model)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Tokens = Annotated[int | None, BeforeValidator(_tokens, json_schema_input_type=str | int | float | None)]
 Dollars = Annotated[Price | None, BeforeValidator(_price, json_schema_input_type=Price | None)]
 

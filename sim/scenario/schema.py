@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue
+from pydantic import Field, JsonValue
 
 import topologies
 from sim import frameworks, models
 from sim.default_plan import PartialPlan, without_defaults
 from sim.plan import Compression, ContextKind, Offload, Recompute, Zero, is_schedule_file
-from sim.scenario.cluster import ClusterSection, opened
+from sim.scenario.cluster import ClusterReference
 from sim.scenario.experts import ExpertsSection
 from sim.scenario.fields import (
     Count,
@@ -21,7 +21,7 @@ from sim.scenario.fields import (
     Modules,
     Schedule,
     Section,
-    Text,
+    Seed,
     Tokens,
     not_yet,
     of_kind,
@@ -98,7 +98,7 @@ class ScenarioFile(Section):
     model: ModelReference
     """A model of the catalogue, a model file or a Hugging Face config.json; or a mapping: its name, and fields laid
     over it, such as {name: llama3-70b, num_layers: 16}."""
-    cluster: Annotated[ClusterSection, BeforeValidator(opened, json_schema_input_type=Text | ClusterSection)]
+    cluster: ClusterReference
     """A cluster of the catalogue or a cluster file; or a mapping."""
     gpus: Count | None = None
     """How many GPUs run the step; all of the nodes where it is not said."""
@@ -111,7 +111,7 @@ class ScenarioFile(Section):
     """The training software; or a mapping: its name, and facts laid over it, such as {name: nemo, overlap_tp: true}."""
     jitter: Annotated[float, Field(ge=0, le=0.2, examples=[0.02])] = 0.0
     """Standard deviation of the speed of equal GPUs, as a share; each is drawn with the seed."""
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    seed: Seed = 0
     """Same seed, same draws."""
     tokens: Tokens = None
     """Tokens of the whole run, such as 15T, for its days and dollars."""
@@ -138,16 +138,21 @@ class ScenarioFile(Section):
 
 def schema() -> dict[str, JsonValue]:
     """The JSON Schema of a scenario file, for editors, with the catalogue's names as examples."""
-    made: dict[str, JsonValue] = ScenarioFile.model_json_schema()
+    return schema_of(ScenarioFile, frameworks.names())
+
+
+def schema_of(file: type[Section], frameworks_known: list[str]) -> dict[str, JsonValue]:
+    """The JSON Schema of a file that names a model, a cluster and one of these frameworks."""
+    made: dict[str, JsonValue] = file.model_json_schema()
     sections = made["$defs"]
     assert isinstance(sections, dict)
-    add_examples(made, {"model": models.names(), "cluster": topologies.names(), "framework": frameworks.names()})
+    _add_examples(made, {"model": models.names(), "cluster": topologies.names(), "framework": frameworks_known})
     links = {field: sheets.known(field) for field in sheets.LINKS}
-    add_examples(sections["ClusterSection"], {"name": topologies.names(), "gpu": topologies.names("gpus"), **links})
+    _add_examples(sections["ClusterSection"], {"name": topologies.names(), "gpu": topologies.names("gpus"), **links})
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
 
 
-def add_examples(section: JsonValue, known: Mapping[str, list[str]]) -> None:
+def _add_examples(section: JsonValue, known: Mapping[str, list[str]]) -> None:
     """Put the names that a field may have into its schema."""
     assert isinstance(section, dict)
     fields = section["properties"]

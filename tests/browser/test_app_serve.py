@@ -1,4 +1,5 @@
-"""A walk through the Serve page: controls change figures, a link restores them, pictures and files are there."""
+"""A walk through the Serve page: controls change figures, a link and the way back restore them, pictures and files are
+there."""
 
 import json
 
@@ -26,6 +27,11 @@ def test_a_load_its_pictures_and_its_files(page, app, tmp_path) -> None:
     page.get_by_text("Missed: p99 ttft < 1 ms").wait_for()
     page.wait_for_function("() => location.search.includes('serve_rate=20')")
     assert opened(page, page.url) == shown
+    page.get_by_role("link", name="Bubble lab").click()
+    page.get_by_role("spinbutton", name="Stages p").wait_for()
+    page.get_by_role("link", name="Serve").click()
+    assert changed(page, "") == shown, "what was set stays through a visit to another page"
+    page.wait_for_function("() => location.search.includes('serve_rate=20')")
     for tab, words in (
         ("Over time", "Cache of keys and values"),
         ("Knee", "Tokens of answers a second"),

@@ -120,6 +120,18 @@ def test_the_best_of_each_measure_is_of_those_that_could_be_played() -> None:
     assert serving_layouts.best(rows) == {"ttft": 1.0, "ttft_p99": 4.0, "tpot": 0.1, "throughput": 6.0, "cost": 2.0}
 
 
+def test_layouts_are_drawn_on_round_times_also_where_answers_have_one_token() -> None:
+    pytest.importorskip("streamlit", reason="streamlit is not installed")
+    from web.charts import serving_plays
+
+    assert serving_plays.round_times([0.018, 0.147]) == pytest.approx([0.02, 0.05, 0.1])
+    assert serving_plays.round_times([]) == [1.0]
+    rows = [serving_layouts.Outcome(ttft=1.0, ttft_p99=share, tpot=0.0) for share in (0.2, 3.0)]
+    drawn = serving_plays.layouts(["tp 2", "pp 2"], rows).to_dict()["layer"][0]["encoding"]
+    assert drawn["y"]["axis"]["values"] == pytest.approx([0.2, 0.5, 1.0, 2.0])
+    assert "values" not in drawn["x"]["axis"]
+
+
 def test_a_model_that_does_not_fit_is_infeasible() -> None:
     with pytest.raises(Infeasible, match="GiB"):
         serving.serve(text({**FIELDS, "model": "llama3-405b"}, ""), None)

@@ -4,6 +4,7 @@ A colour is never alone: rates that are not served are crosses, layouts that mis
 """
 
 from collections.abc import Sequence
+from math import floor, inf, log10
 from string import ascii_uppercase
 from typing import Final
 
@@ -83,10 +84,9 @@ def layouts(names: Sequence[str], rows: Sequence[Outcome]) -> Layers:
         for place, (name, row) in enumerate(zip(names, rows, strict=True))
     )
     log = alt.Scale(type="log", nice=False, padding=26)
-    axis = alt.Axis(labelExpr=TIME_LABELS, tickCount=4, grid=False)
     base = alt.Chart(frame).encode(
-        x=alt.X("tpot:Q", title="mean TPOT", scale=log, axis=axis),
-        y=alt.Y("ttft:Q", title="p99 TTFT", scale=log, axis=axis),
+        x=alt.X("tpot:Q", title="mean TPOT", scale=log, axis=_axis([row.tpot for row in rows])),
+        y=alt.Y("ttft:Q", title="p99 TTFT", scale=log, axis=_axis([row.ttft_p99 for row in rows])),
         tooltip=["layout", "p99 TTFT", "mean TPOT", "promises"],
     )
     kinds = alt.Scale(domain=["kept", "missed"], range=[BLUE, GREY])
@@ -98,3 +98,17 @@ def layouts(names: Sequence[str], rows: Sequence[Outcome]) -> Layers:
     )
     letters = base.mark_text(color="white", fontWeight="bold", fontSize=13).encode(text="letter")
     return alt.layer(points, letters).properties(height=300)
+
+
+def _axis(times: Sequence[float]) -> alt.Axis:
+    """Lines at `round_times`, where those are two or more."""
+    lines = round_times([time for time in times if 0 < time < inf])
+    return alt.Axis(labelExpr=TIME_LABELS, tickCount=4, values=lines if len(lines) > 1 else alt.Undefined)
+
+
+def round_times(times: Sequence[float]) -> list[float]:
+    """1, 2 and 5 of each power of ten that lie between the times, which are positive."""
+    least, most = min(times, default=1.0), max(times, default=1.0)
+    powers = range(floor(log10(least)), floor(log10(most)) + 1)
+    steps = (step * 10.0**power for power in powers for step in (1, 2, 5))
+    return [step for step in steps if least <= step <= most]

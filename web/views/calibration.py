@@ -47,7 +47,8 @@ def page() -> None:
 def _fitted() -> None:
     listed = ask(fits.parts, says="reading the fits")
     content, name = _own_profile()
-    known = list(ask(fits.profiles, content)) if content else [one.name for one in listed]
+    with st.container():  # here an upload is read: what comes below stays in its place
+        known = list(ask(fits.profiles, content)) if content else [one.name for one in listed]
     measured = {one.name: one.measured for one in listed}
     with st.container(horizontal=True):
         part = st.selectbox(
@@ -136,21 +137,21 @@ def _all_parts(listed: tuple[fits.Part, ...]) -> None:
         st.dataframe(data, hide_index=True, alt="Every part with the number of its fits")
 
 
-def _where() -> tuple[str, str]:
-    """What rows do not say of themselves."""
+def _where(view: str) -> tuple[str, str]:
+    """What rows do not say of themselves; each view has controls of its own, for they stand in another place."""
     gpus = [one.name for one in ask(fits.parts) if one.kind == "GPU"]
     gpu = st.selectbox(
         "GPU",
         ["", *sorted(gpus)],
         format_func=lambda one: one or "as the file says",
-        key="own_gpu",
+        key=f"{view}_gpu",
         bind="query-params",
         width=240,
         help="Of rows that do not name theirs; a log of nccl-tests does.",
     )
     fabric = st.text_input(
         "Fabric",
-        key="own_fabric",
+        key=f"{view}_fabric",
         bind="query-params",
         placeholder="such as ib-ndr400x8",
         max_chars=40,
@@ -169,7 +170,7 @@ def _own() -> None:
         help=f"Any layout of docs/calibration.md. {LIMIT}",
     )
     with st.container(horizontal=True):
-        gpu, fabric = _where()
+        gpu, fabric = _where("own")
     if file is None:
         st.info(
             "Upload what `all_reduce_perf` of nccl-tests printed, and see your fabric beside the fit: where it is "
@@ -271,7 +272,7 @@ def _compared() -> None:
     gpu, fabric = "", ""
     if one[1] or other[1]:
         with st.container(horizontal=True):
-            gpu, fabric = _where()
+            gpu, fabric = _where("compared")
     found = ask(measurements.compared, one[0], other[0], one[1], other[1], gpu, fabric, says="comparing")
     _sentences((*found.differences, *found.sentences))
     st.altair_chart(fit_charts.shifts(found.rows), alt="How much longer each operation takes on the second")

@@ -4,8 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue
 
-import topologies
-from sim import models
 from sim.deployment import (
     Cache,
     CachePrecision,
@@ -24,12 +22,11 @@ from sim.deployment import (
 )
 from sim.frameworks import serving
 from sim.objectives import objective
-from sim.scenario.cluster import ClusterSection, opened
+from sim.scenario.cluster import ClusterReference
 from sim.scenario.experts import ExpertsSection
-from sim.scenario.fields import Count, Dollars, ModelReference, Section, Text, known, of_kind
-from sim.scenario.schema import add_examples
+from sim.scenario.fields import Count, Dollars, ModelReference, Section, Seed, Text, known, of_kind
+from sim.scenario.schema import schema_of
 from sim.scenario.serving.load import LoadSection
-from topologies import sheets
 from topologies.document import InputError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -196,7 +193,7 @@ class ServingFile(Section):
     model: ModelReference
     """A model of the catalogue, a model file or a Hugging Face config.json; or a mapping: its name, and fields laid
     over it, such as {name: llama3-70b, num_layers: 16}."""
-    cluster: Annotated[ClusterSection, BeforeValidator(opened, json_schema_input_type=Text | ClusterSection)]
+    cluster: ClusterReference
     """A cluster of the catalogue or a cluster file; or a mapping."""
     gpus: Count | None = None
     """How many GPUs serve; all of the nodes, or as the layout makes, where it is not said."""
@@ -209,7 +206,7 @@ class ServingFile(Section):
     """The serving software, of a version."""
     price: Dollars = None
     """Dollars per GPU-hour, or which list price: on-demand or reserved."""
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    seed: Seed = 0
     """Same seed, same draws."""
 
     def num_gpus(self) -> int:
@@ -228,10 +225,4 @@ class ServingFile(Section):
 
 def schema() -> dict[str, JsonValue]:
     """The JSON Schema of a serving scenario's file, for editors, with the catalogue's names as examples."""
-    made: dict[str, JsonValue] = ServingFile.model_json_schema()
-    sections = made["$defs"]
-    assert isinstance(sections, dict)
-    add_examples(made, {"model": models.names(), "cluster": topologies.names(), "framework": serving.names()})
-    links = {field: sheets.known(field) for field in sheets.LINKS}
-    add_examples(sections["ClusterSection"], {"name": topologies.names(), "gpu": topologies.names("gpus"), **links})
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
+    return schema_of(ServingFile, serving.names())

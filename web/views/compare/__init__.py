@@ -46,11 +46,12 @@ def page() -> None:
 
 
 def _said(work: Callable[[], None]) -> None:
-    """Errors of the basket are told, and the page goes on."""
+    """Errors of the basket are told, and the page goes on; below, all stays in its place."""
+    place = st.empty()
     try:
         work()
     except InputError as error:
-        st.warning(chrome.escaped(str(error)))
+        place.warning(chrome.escaped(str(error)))
 
 
 def _basket() -> tuple[Kept, ...]:
@@ -132,9 +133,9 @@ def _take(name: str, content: bytes) -> None:
 
 
 def _figures(kept: Sequence[Kept]) -> list[Figures | None]:
-    """Of each scenario; one that cannot be played says why."""
+    """Of each scenario; one that cannot be played says why. However many there are, all below stays in its place."""
     found: list[Figures | None] = []
-    with simulations.ahead(comparison.key_figures, [(one.text,) for one in kept]):
+    with st.container(), simulations.ahead(comparison.key_figures, [(one.text,) for one in kept]):
         for one in kept:
             try:
                 found.append(

@@ -68,10 +68,11 @@ def _refused(error: Exception) -> None:
 
 
 def _figures(shown: Served) -> None:
-    """The headline, each figure with how it comes about at the pointer."""
+    """The headline, each figure with how it comes about at the pointer; the tabs below stay in their place."""
+    place = st.empty()
     if not shown.is_met:
         missed = "; ".join(f"{one.text}: {one.came}" for one in shown.promises if not one.met)
-        st.error(chrome.escaped(f"Missed: {missed}."), icon=":material/timer_off:")
+        place.error(chrome.escaped(f"Missed: {missed}."), icon=":material/timer_off:")
     with st.container(horizontal=True, gap="xsmall", key="figures"):
         for one in shown.figures:
             st.metric(

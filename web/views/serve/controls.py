@@ -158,6 +158,7 @@ def _of_trace() -> tuple[dict[str, Value], Trace | None]:
         "Times as fast", 0.001, 1000.0, 1.0, 0.5, format="%.4g", key="serve_faster", bind="query-params", width=PLAIN,
         help="The trace's requests come so many times as fast as they came.",
     )  # fmt: skip
+    st.empty()  # a trace has a control less than a rate, and those beside it stay in their place
     if file is None:
         return {"rate_scale": faster}, None
     return {"rate_scale": faster}, Trace(name=file.name, content=file.getvalue())
@@ -193,8 +194,8 @@ def _others(*, is_trace: bool) -> tuple[dict[str, Value], dict[str, Value], dict
         _degree("ep")
         deployment |= _apart() | _scheduler()
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        load = _more_load(is_trace=is_trace)
         fields = _rest()
+        load = _more_load(is_trace=is_trace)
     st.text_area(
         "More settings (YAML)",
         key="serve_more",
