@@ -280,7 +280,7 @@ def plans_of_experts(draw: st.DrawFn) -> Plan:
 
 
 @settings(max_examples=30)
-@given(layout=plans_of_experts(), cluster=clusters(48))
+@given(layout=plans_of_experts(), cluster=clusters(96))
 def test_folded_is_unfolded_with_experts_on_any_cluster(layout: Plan, cluster: Cluster) -> None:
     """The wires alone: what a folded rank sees of a use, its own share of each class is what all of them make it."""
     found = fold(layout, cluster)
