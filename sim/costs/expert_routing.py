@@ -61,11 +61,10 @@ def expected_load(num_tokens: Array, chances: Array) -> Load:
     )
 
 
-def fullest_load(num_tokens: Array, chances: Array) -> Load:
+def fullest_load(num_tokens: Array, chances: Array, load: Load) -> Load:
     """The mean load of whichever rank is the fullest, which is another in each pass: few tokens do not spread evenly,
     and one token alone fills the ranks that it goes to. Rows and tiles grow with the experts that are touched, where
-    those of the rank that is fullest on average are not more."""
-    load = expected_load(num_tokens, chances)
+    those of the rank that is fullest on average are not more. `load`: what is expected of each rank."""
     rows, active, tiles = load.rows.max(axis=1), load.active.max(axis=1), [one.max(axis=1) for one in load.tiles]
     most = np.maximum(active, np.interp(num_tokens, SPARSE, _most_active(chances)))
     tiles = [one * most / active for one in tiles]

@@ -22,8 +22,9 @@ class Layout:
 
     tp splits every matrix, pp the layers; `layers` of each stage where they are not split evenly. cp ranks share the
     tokens of a prefill: `cp_kind` by a ring or by Ulysses' all-to-all. dp ranks each have requests, a scheduler and a
-    cache of their own and, where experts are dealt (ep > 1), run in lock-step. ep of the tp x dp ranks share the
-    experts; 1: every expert is split over tp. `ep_kind`: how dp ranks' tokens come to them and back.
+    cache of their own and, where the model has experts, run in lock-step. ep of the tp x dp ranks share the experts
+    out; 1: every expert is split over all of them. `ep_kind`: how dp ranks' tokens come to experts that are shared out,
+    and back.
     """
 
     tp: int = 1
@@ -38,6 +39,12 @@ class Layout:
     @property
     def num_gpus(self) -> int:
         return self.tp * self.pp * self.dp * self.cp
+
+    @property
+    def expert_tp(self) -> int:
+        """Over how many ranks each expert is split: tp is flattened over dp, and ep taken of it [vLLM 0.19,
+        fused_moe/config.py, FusedMoEParallelConfig.make]."""
+        return self.tp * self.dp // self.ep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,18 +143,17 @@ def _sampling(model: Transformer, gpu: Gpu, framework: ServingFramework, seqs: i
 
 def _expert_workspace(model: Transformer, deployment: Deployment, kinds: Sequence[LayerKind], tokens: int) -> float:
     """Two buffers with a row for each token and expert that it goes to: of inputs or activations, and of gate and up or
-    outputs [vLLM 0.19.0, fused_moe.py, TritonExperts.workspace_shapes]; and the tokens that were gathered. Where they
-    are sent, a rank has rows for its experts alone, in the mean those of its own tokens."""
+    outputs [vLLM 0.19.0, fused_moe.py, TritonExperts.workspace_shapes]; and the tokens of all dp ranks, gathered. Where
+    they are sent, a rank has rows for its experts alone, in the mean those of its own tokens."""
     moe, layout = model.moe, deployment.layout
     if moe is None or not any(kind.has_experts for kind in kinds):
         return 0.0
-    width = moe.ffn * layout.ep / (layout.tp * layout.dp) if layout.ep > 1 else moe.ffn / layout.tp
-    shared = layout.dp if layout.ep > 1 else 1
+    width, met = moe.ffn / layout.expert_tp, tokens * layout.dp
     row = max(width, model.hidden) + max(2 * width, model.hidden)
-    if shared > 1 and layout.ep_kind != "all-gather":
-        return PLAIN * row * moe.top_k * tokens * shared / layout.ep
-    gathered = 2 * model.hidden * tokens * shared if shared > 1 else 0.0
-    return PLAIN * (row * moe.top_k * min(tokens * shared, CHUNK) + gathered)
+    if layout.dp > 1 and layout.ep > 1 and layout.ep_kind != "all-gather":
+        return PLAIN * row * moe.top_k * met / layout.ep
+    gathered = 2 * model.hidden * met if layout.dp > 1 else 0.0
+    return PLAIN * (row * moe.top_k * min(met, CHUNK) + gathered)
 
 
 def _blocks(

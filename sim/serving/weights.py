@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from sim.costs.gemm.formats import FORMATS
-from sim.deployment import Deployment, Layout, WeightPrecision
+from sim.deployment import Deployment, WeightPrecision
 from sim.models import LayerKind, Transformer
 from sim.models.transformer import attention_weights, mlp_weights, norm_parameters, router_parameters
 
@@ -56,7 +56,7 @@ def _layer(model: Transformer, deployment: Deployment, kind: LayerKind) -> float
         return attention + norms + dense * mlp_weights(model, model.ffn) / layout.tp
     assert model.moe is not None
     shared = dense * mlp_weights(model, model.moe.shared_ffn) / layout.tp
-    return attention + norms + shared + PLAIN * router_parameters(model) + expert * _experts(model, layout, deployment)
+    return attention + norms + shared + PLAIN * router_parameters(model) + expert * _experts(model, deployment)
 
 
 def _attention(model: Transformer, tp: int) -> float:
@@ -68,14 +68,12 @@ def _attention(model: Transformer, tp: int) -> float:
     return latent + (attention_weights(model) - latent) / tp
 
 
-def _experts(model: Transformer, layout: Layout, deployment: Deployment) -> float:
-    """Elements of experts, copies included: dealt among ep GPUs, or each split over tp."""
+def _experts(model: Transformer, deployment: Deployment) -> float:
+    """Elements of experts, copies included: dealt among ep GPUs, each split over the ranks that this leaves."""
     assert model.moe is not None
-    one = mlp_weights(model, model.moe.ffn)
-    if layout.ep > 1:
-        split = layout.tp * layout.dp / layout.ep
-        return one / split * -(-(model.moe.num_experts + deployment.experts.redundant) // layout.ep)
-    return one * model.moe.num_experts / layout.tp
+    layout = deployment.layout
+    dealt = -(-(model.moe.num_experts + deployment.experts.redundant) // layout.ep)
+    return mlp_weights(model, model.moe.ffn) / layout.expert_tp * dealt
 
 
 def kv_heads(model: Transformer, tp: int) -> int:

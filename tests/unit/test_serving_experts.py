@@ -7,11 +7,15 @@ import pytest
 
 import topologies
 from sim import models
-from sim.costs.expert_load import HEIGHTS
+from sim.costs import ELEMENT
+from sim.costs.collectives import all_gather, alone, reduce_scatter
+from sim.costs.expert_load import HEIGHTS, Load
 from sim.costs.expert_routing import chances, expected_load, fullest_load
+from sim.costs.law import Array
 from sim.deployment import Deployment, ExpertPlacement, Layout
 from sim.frameworks import serving
 from sim.models import Moe
+from sim.serving.costs.carrying import carried
 from sim.serving.costs.experts import expert_seconds, numbered
 from sim.serving.costs.forward import pass_costs
 from sim.serving.costs.parts import TOKENS, Rank
@@ -26,12 +30,16 @@ DGX = topologies.load("dgx-h100", num_gpus=16)
 QWEN = models.load("qwen3-30b-a3b")
 VLLM = serving.load("vllm-0.19")
 BALANCED, SKEWED = ExpertLoad(), ExpertLoad(kind="power_law", exponent=1.2)
-AT = {tokens: int(np.searchsorted(TOKENS, tokens)) for tokens in (1, 64, 512, 8192)}
+AT = {tokens: int(np.searchsorted(TOKENS, tokens)) for tokens in (1, 64, 128, 512, 8192)}
 
 
 def rank(layout: Layout, load: ExpertLoad = BALANCED, **said: object) -> Rank:
     deployment = Deployment(layout=layout, **said)  # type: ignore[arg-type]
     return Rank(model=QWEN, cluster=DGX, gpus=tuple(range(layout.tp)), deployment=deployment, framework=VLLM, load=load)
+
+
+def fullest(tokens: Array, ranks: Array) -> Load:
+    return fullest_load(tokens, ranks, expected_load(tokens, ranks))
 
 
 def test_few_tokens_touch_few_experts() -> None:
@@ -87,10 +95,10 @@ def test_a_balanced_load_of_many_tokens_has_no_straggler_and_a_skewed_one_has() 
 def test_one_token_fills_the_ranks_that_it_goes_to() -> None:
     """With 8 experts on 8 ranks, 2 of which a token meets: two ranks read one whole expert, and all wait for them. Of
     128 on 8 ranks 8 are met, one a rank in the mean; thrown like dice, the fullest has 2.5 [20,000 draws: 2.47]."""
-    whole = fullest_load(np.array([1.0, 4.0, 4096.0]), np.full((8, 1), 2 / 8))
+    whole = fullest(np.array([1.0, 4.0, 4096.0]), np.full((8, 1), 2 / 8))
     assert whole.active == pytest.approx(1)
     assert whole.rows == pytest.approx([1, 1, 1024])
-    some = fullest_load(np.array([1.0, 4096.0]), np.full((8, 16), 8 / 128))
+    some = fullest(np.array([1.0, 4096.0]), np.full((8, 16), 8 / 128))
     assert some.active == pytest.approx([2.5, 16], rel=0.02)
 
 
@@ -127,18 +135,54 @@ def test_experts_that_cannot_be_dealt_evenly_are_told() -> None:
         placed(BALANCED, Moe(num_experts=128, top_k=8, ffn=768), 9, ExpertPlacement())
 
 
-def test_sharing_experts_out_divides_their_weights() -> None:
-    """128 experts of 3 x 2048 x 768 weights in 48 layers are 29.0e9: of 8 dp ranks each has an eighth."""
+def test_each_of_the_ranks_has_its_part_of_the_experts() -> None:
+    """128 experts of 3 x 2048 x 768 weights in 48 layers are 29.0e9: of 8 dp ranks each has an eighth, be it of the
+    experts or of each of them [vLLM 0.19, fused_moe/config.py: tp is flattened over dp]."""
     kinds = stage_layers(QWEN, Deployment())[0]
-    whole, shared = (
-        stage_weights(QWEN, Deployment(layout=Layout(dp=8, ep=ep)), kinds, is_first=True, is_last=True) for ep in (1, 8)
+    whole, dealt, mixed, split = (
+        stage_weights(QWEN, Deployment(layout=layout), kinds, is_first=True, is_last=True)
+        for layout in (Layout(), Layout(dp=8, ep=8), Layout(dp=8, ep=2), Layout(dp=8))
     )
-    assert whole - shared == pytest.approx(2 * 48 * 128 * 3 * 2048 * 768 * 7 / 8)
+    assert whole - split == pytest.approx(2 * 48 * 128 * 3 * 2048 * 768 * 7 / 8)
+    assert split == mixed == dealt
 
 
-def test_a_prompt_on_one_rank_keeps_those_waiting_whose_experts_it_meets() -> None:
+def test_experts_that_are_not_dealt_are_split_over_the_tokens_of_all_dp_ranks() -> None:
+    """Two dp ranks of tp 4, 64 tokens each: the products of tp 8 with 128 tokens."""
+    both, one = expert_seconds(rank(Layout(tp=4, dp=2))), expert_seconds(rank(Layout(tp=8)))
+    for two, eight in zip(both, one, strict=True):
+        assert two[AT[64]] == eight[AT[128]] > eight[AT[64]]
+
+
+def test_without_ep_each_tp_rank_gathers_whole_tokens_from_the_other_dp_ranks() -> None:
+    """512 tokens of 2048 numbers each of two nodes, a node being tp 8: GPU 0 hears GPU 8 through its NIC, all the
+    1,024 tokens; where experts are dealt, each of the 16 an eighth of its own."""
+    split, dealt = (rank(Layout(tp=8, dp=2, ep=ep)) for ep in (1, 16))
+    nbytes = ELEMENT * 2048 * 1024.0
+    for one, gpus in ((split, (0, 8)), (dealt, tuple(range(16)))):
+        ways = all_gather(DGX, gpus, nbytes), reduce_scatter(DGX, gpus, nbytes)
+        assert carried(one, graph=True)[AT[512]] == pytest.approx(sum(alone(DGX, way) for way in ways), rel=0.05)
+    assert not carried(rank(Layout(tp=8)), graph=True).any()
+
+
+def test_tp_ranks_that_gather_at_once_share_the_wires_of_a_box_without_nvlink() -> None:
+    """Eight L40S on PCIe, tp 4 x dp 2: four pairs cross the link between the processors together."""
+    box = topologies.load("l40s-pcie", 8)
+    four = replace(rank(Layout(tp=4, dp=2)), cluster=box)
+    nbytes = ELEMENT * 2048 * 2 * 8192.0
+    pair = alone(box, all_gather(box, (0, 4), nbytes)) + alone(box, reduce_scatter(box, (0, 4), nbytes))
+    assert carried(four, graph=False)[AT[8192]] > 1.5 * pair
+
+
+def test_experts_that_cannot_be_split_evenly_are_told() -> None:
+    with pytest.raises(InputError, match=r"1 x 5 / 1 = 5 does not divide the 768 columns .* take more ep, or replicas"):
+        pass_costs(QWEN, DGX, Deployment(layout=Layout(dp=5)), VLLM)
+
+
+@pytest.mark.parametrize("ep", [1, 8])
+def test_a_prompt_on_one_rank_keeps_those_waiting_whose_experts_it_meets(ep: int) -> None:
     """Seven ranks decode, one has 4,096 tokens: experts meet a mean of 568, not of 64 and not of 4,096."""
-    costs = pass_costs(QWEN, DGX, Deployment(layout=Layout(dp=8, ep=8)), VLLM, BALANCED)
+    costs = pass_costs(QWEN, DGX, Deployment(layout=Layout(dp=8, ep=ep)), VLLM, BALANCED)
     decode, prompt = Shape(64, 64000, (), 64), Shape(0, 0, ((4096, 0),), 1)
     alone = costs.stages(decode)[0].seconds
     one, *_, busy = (stages[0].seconds for stages in costs.together([decode] * 7 + [prompt]))

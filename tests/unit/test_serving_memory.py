@@ -115,6 +115,16 @@ def test_experts_that_are_shared_by_more_ranks_need_no_more_room_for_rows() -> N
     assert made[0] == made[1] < 8 * GIB
 
 
+def test_dp_ranks_have_the_room_of_their_part_of_the_experts() -> None:
+    """Qwen3-30B has 29.0e9 numbers of experts of 30.5e9: split over two dp ranks they leave 29 GB more to each, less
+    what the other's tokens take in a layer."""
+    qwen = models.load("qwen3-30b-a3b")
+    one, two = (found(Deployment(layout=Layout(tp=2, dp=dp)), qwen) for dp in (1, 2))
+    assert one.nbytes["weights"] - two.nbytes["weights"] == pytest.approx(48 * 128 * 3 * 2048 * 768 / 2)
+    assert two.nbytes["activations"] >= one.nbytes["activations"]
+    assert two.num_blocks > 1.3 * one.num_blocks
+
+
 def test_a_layout_that_cannot_be_is_told_in_words() -> None:
     with pytest.raises(InputError, match="pp=33 stages for 32 layers; use at most 32"):
         found(laid_out(pp=33))

@@ -1,10 +1,12 @@
 """Tokens of data-parallel attention on their way to the experts of other ranks, and back.
 
 Gathered by all and summed, as vLLM does by itself; sent to where they go by all-to-all; or by DeepEP's kernels: the
-normal ones for prompts, those of low latency in the graphs of decoding. Each tp rank carries its part of the tokens.
+normal ones for prompts, those of low latency in the graphs of decoding. Each tp rank carries its part of the tokens;
+where experts are not shared out, all of them, as each rank has a part of every expert.
 """
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -17,10 +19,12 @@ from sim.costs.collectives.deepep import combine, dispatch
 from sim.costs.collectives.deepep_kernels import Mode
 from sim.costs.law import Array
 from sim.deployment import ExpertExchange
-from sim.instructions import Tokens
+from sim.instructions import Activity, Tokens
 from sim.models import expert_parameters
 from sim.serving.costs.formats import bytes_per_number, expert_format
 from sim.serving.costs.parts import TOKENS, Rank
+from topologies.fabric import Wire, capacity
+from topologies.hardware import Cluster
 
 _SPARSE: Final = np.unique(np.round(np.geomspace(1, TOKENS[-1], 40)))
 LOW_LATENCY_TOKENS: Final = 1024
@@ -32,15 +36,16 @@ VLLM_MOE_DP_CHUNK_SIZE 256; DeepEP README: 128 of a decode batch, more on reques
 def carried(rank: Rank, *, graph: bool) -> Array:
     """Seconds there and back of a layer, by tokens of each dp rank; nothing where every rank knows all tokens."""
     layout = rank.deployment.layout
-    if layout.dp == 1 or layout.ep == 1:
+    if layout.dp == 1:
         return np.zeros_like(TOKENS)
-    way = EXCHANGES[layout.ep_kind]
+    way = EXCHANGES[layout.ep_kind if layout.ep > 1 else "all-gather"]
     return np.interp(TOKENS, _SPARSE, [way(rank, float(tokens) / rank.tp, graph) for tokens in _SPARSE])
 
 
 def moved_weights(rank: Rank) -> float:
-    """Seconds of a layer and pass in which experts change places: as if after so many passes each came from another
-    rank, over the busiest wires' share of an exchange among all."""
+    """Seconds of a layer in which experts change places: as if after so many passes each came from another rank, over
+    the busiest wires' share of an exchange among all. Every pass has its share of them: the mean is right, but the one
+    long pass in so many is missing from the highest percentiles of the time between tokens."""
     deployment = rank.deployment
     if deployment.experts.rebalanced is None or deployment.layout.ep == 1:
         return 0.0
@@ -60,11 +65,25 @@ def sharing(rank: Rank) -> tuple[int, ...]:
 
 
 def _gathered(rank: Rank, tokens: float, graph: bool) -> float:
-    """[vLLM 0.19, distributed/device_communicators/all2all.py, AgRsAll2AllManager]"""
+    """Parts of tokens among all ranks; where experts are not shared out, whole tokens among the dp ranks, for each tp
+    rank at once [vLLM 0.19, distributed/device_communicators/all2all.py, AgRsAll2AllManager; the sum over tp comes
+    after it]."""
     del graph
-    gpus = sharing(rank)
+    gpus, layout = sharing(rank), rank.deployment.layout
     nbytes = ELEMENT * rank.model.hidden * tokens * len(gpus)
-    return sum(alone(rank.cluster, way(rank.cluster, gpus, nbytes)) for way in (all_gather, reduce_scatter))
+    groups = [gpus] if layout.ep > 1 else [gpus[at :: layout.tp] for at in range(layout.tp)]
+    ways = all_gather, reduce_scatter
+    return sum(_together(rank.cluster, [way(rank.cluster, group, nbytes) for group in groups]) for way in ways)
+
+
+def _together(cluster: Cluster, activities: Sequence[Activity]) -> float:
+    """Seconds of activities that are alike, where they share wires no less than these need for all."""
+    loads: defaultdict[Wire, float] = defaultdict(float)
+    for activity in activities:
+        for wire, nbytes in activity.loads:
+            loads[wire] += nbytes
+    wires = max(nbytes / capacity(cluster, wire) for wire, nbytes in loads.items())
+    return max(alone(cluster, activities[0]), activities[0].latency + wires)
 
 
 def _sent(rank: Rank, tokens: float, graph: bool) -> float:

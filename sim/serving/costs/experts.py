@@ -1,8 +1,8 @@
 """A layer's experts in a pass: the router, the products of the experts that tokens touch, and the carrying of tokens.
 
 With experts dealt to tp ranks, all of which know every token, the sum over tp carries results back; ranks of data-
-parallel attention have tokens of their own, which are carried to the experts and back. All wait for the fullest rank:
-its time is the pass's, the mean rank's is compute, the rest is the straggler's.
+parallel attention have tokens of their own, which are carried to the experts and back, dealt or each split over all
+ranks. All wait for the fullest rank: its time is the pass's, the mean rank's is compute, the rest is the straggler's.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,6 +27,7 @@ from sim.serving.costs.parts import TOKENS, Part, Rank, part, total
 from sim.serving.costs.placement import placed
 from sim.serving.costs.products import plain
 from sim.workload import ExpertLoad
+from topologies.document import InputError
 from topologies.hardware import Gpu
 
 _LAUNCHES = 8
@@ -50,15 +51,14 @@ def experts_mlp(rank: Rank, kind: LayerKind, *, graph: bool) -> Part:
 
 def shared_experts(rank: Rank, kind: LayerKind) -> Part:
     """Of these what goes by the tokens of all dp ranks, where they share experts: products and carrying."""
-    layout = rank.deployment.layout
-    if not kind.has_experts or layout.dp == 1 or layout.ep == 1:
+    if not kind.has_experts or rank.deployment.layout.dp == 1:
         return part()
     return _dealt(rank, kind, graph=False)
 
 
 def expert_seconds(rank: Rank, histogram: int = 0) -> tuple[Array, Array]:
     """Seconds of the experts of the mean rank and of the fullest, by tokens of each dp rank."""
-    mean, fullest = _seconds(rank.gpu, rank.tp, rank.model, rank.deployment, rank.load, histogram)
+    mean, fullest = _seconds(rank.gpu, rank.model, rank.deployment, rank.load, histogram)
     return mean, np.maximum(mean, fullest)
 
 
@@ -79,27 +79,31 @@ def _with_histogram(kind: LayerKind, shapes: tuple[tuple[float, ...], ...], coun
     return replace(kind, histogram=shapes.index(shapes[min(next(counter), len(shapes) - 1)]))
 
 
-def split(layout: Layout, tp: int) -> int:
-    """Over how many ranks each expert is split: those that do not share the experts out."""
-    return tp if layout.ep == 1 else layout.tp * layout.dp // layout.ep
-
-
 @lru_cache(maxsize=256)
 def _seconds(
-    gpu: Gpu, tp: int, model: Transformer, deployment: Deployment, load: ExpertLoad, histogram: int
+    gpu: Gpu, model: Transformer, deployment: Deployment, load: ExpertLoad, histogram: int
 ) -> tuple[Array, Array]:
     """The fullest rank is taken to have the most rows, experts and tiles that any has: the same one mostly does. Alike
     on all stages of the same GPUs."""
     moe, layout = model.moe, deployment.layout
     assert moe is not None
+    _check_width(moe, layout)
     ranks = np.array(placed(load, moe, layout.ep, deployment.experts, histogram))
-    tokens = TOKENS * (layout.dp if layout.ep > 1 else 1)
-    mean, fullest = _mean(expected_load(tokens, ranks)), fullest_load(tokens, ranks)
-    sizes = {"hidden": model.hidden, "width": moe.ffn / split(layout, tp), "num_experts": ranks.shape[1]}
+    tokens = TOKENS * layout.dp
+    expected = expected_load(tokens, ranks)
+    mean, fullest = _mean(expected), fullest_load(tokens, ranks, expected)
+    sizes = {"hidden": model.hidden, "width": moe.ffn / layout.expert_tp, "num_experts": ranks.shape[1]}
     kind = expert_format(gpu, deployment.weights)
     known = np.minimum(tokens, fullest.rows) if layout.dp > 1 else tokens
     made = [expert_layer(gpu, each, known, precision=kind, **sizes) for each in (mean, fullest)]
     return made[0], made[1]
+
+
+def _check_width(moe: Moe, layout: Layout) -> None:
+    """InputError where experts cannot be split evenly [vLLM 0.19, fused_moe/config.py, FusedMoEConfig]."""
+    if moe.ffn % layout.expert_tp:
+        split = f"tp x dp / ep = {layout.tp} x {layout.dp} / {layout.ep} = {layout.expert_tp}"
+        raise InputError(f"{split} does not divide the {moe.ffn} columns of an expert; take more ep, or replicas")
 
 
 def _mean(loads: Load) -> Load:

@@ -257,11 +257,8 @@ def _experts(operators: Operators, rank: Rank, tokens: Grid) -> Grid:
     assert moe is not None
     if not operators.experts:
         raise InputError("the operators' tables have no experts; they need them for this model")
-    is_dealt = layout.ep > 1
-    tokens = tokens * layout.dp if is_dealt else tokens
-    met = moe.num_experts * (1 - (1 - moe.top_k / moe.num_experts) ** tokens)
+    met = moe.num_experts * (1 - (1 - moe.top_k / moe.num_experts) ** (tokens * layout.dp))
     numbers = np.array([number for number, _ in operators.experts])
-    columns = np.array([np.interp(tokens, *line) for _, line in operators.experts])
-    own = met / layout.ep if is_dealt else met
-    seconds = np.array([np.interp(count, numbers, columns[:, at]) for at, count in enumerate(own)])
-    return seconds if is_dealt else seconds / layout.tp
+    columns = np.array([np.interp(tokens * layout.dp, *line) for _, line in operators.experts])
+    seconds = np.array([np.interp(count, numbers, columns[:, at]) for at, count in enumerate(met / layout.ep)])
+    return seconds / layout.expert_tp
