@@ -18,6 +18,7 @@ from sim.serving import basis
 from sim.serving.clients import as_seen
 from sim.serving.costs.forward import pass_costs
 from sim.serving.defaults import settings
+from sim.serving.fleet import in_lock_step
 from sim.serving.memory import num_blocks
 from sim.serving.service import serve
 from sim.uncertainty import Spread
@@ -68,7 +69,8 @@ def closed_loop(
         spread = 0.0 if framework.policy in EXACT else SPREAD
     requests = _requests(prompt, output, concurrency, num_prompts or PROMPTS_PER_USER * concurrency, spread, seed)
     costs = pass_costs(model, cluster, deployment, framework)
-    played = serve(requests, goes_by, costs, dp=deployment.layout.dp)
+    replicas, dp = in_lock_step(1, deployment.layout.dp, has_experts=model.moe is not None)
+    played = serve(requests, goes_by, costs, replicas=replicas, dp=dp, way_seconds=framework.request_seconds)
     record = as_seen(played, framework.request_seconds)
     if len(record.refused) == len(requests):
         raise Infeasible(f"no request can be served: {record.refused[0]}")

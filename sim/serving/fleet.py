@@ -33,6 +33,12 @@ def refusal(settings: Settings, num_blocks: int, prompt: int, output: int) -> st
     return None
 
 
+def in_lock_step(replicas: int, dp: int, *, has_experts: bool) -> tuple[int, int]:
+    """How many run by themselves, and how many ranks of each wait for one another: the dp ranks of a replica do where
+    they share experts; else each has an engine of its own [vLLM, docs/serving/data_parallel_deployment.md]."""
+    return (replicas, dp) if has_experts else (replicas * dp, 1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
     """`dp` ranks of each replica, numbered through all of them."""

@@ -23,6 +23,7 @@ from sim.serving.costs import operators
 from sim.serving.costs.forward import pass_costs
 from sim.serving.costs.measured import measured_costs
 from sim.serving.defaults import settings
+from sim.serving.fleet import in_lock_step
 from sim.serving.memory import num_blocks
 from sim.serving.passes import PassCosts
 from sim.serving.record import Record
@@ -148,7 +149,8 @@ def played(configuration: Configuration, recorded: Recording, ops: Path | None =
         costs = measured_costs(found, model, cluster, deployment, framework)
     memory = num_blocks(model, cluster, deployment, framework)
     goes_by = settings(deployment, framework, model, cluster, num_blocks=memory.num_blocks)
-    return serve(recorded.requests, goes_by, costs, dp=deployment.layout.dp)
+    replicas, dp = in_lock_step(1, deployment.layout.dp, has_experts=model.moe is not None)
+    return serve(recorded.requests, goes_by, costs, replicas=replicas, dp=dp)
 
 
 def _reaching(deployment: Deployment, longest: int) -> Deployment:

@@ -5,7 +5,7 @@ v1/engine/core_client.py: DPLBAsyncMPClient.get_core_engine_for_request]; what w
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Final
@@ -17,6 +17,9 @@ MOST_AHEAD: Final = 32
 MOST_TIMES: Final = 1.1
 """A replica that knows a prompt's beginning is passed over where it has so many requests more, and so many times as
 many, as the least loaded."""
+
+MOST_OUTDATED: Final = 8
+"""Ranks of each target that are kept; fewer are put in order more often."""
 
 
 @dataclass(slots=True, eq=False)
@@ -43,7 +46,7 @@ class Router:
         self.known[target] += 1
         self._last_turn[target] = self.turn
         self.turn += 1
-        heappush(self._least, (self.known[target], self._last_turn[target], target))
+        self._rank(target)
 
     def answered(self, target: int, now: float) -> None:
         """A request was answered there, which is heard of later."""
@@ -54,7 +57,14 @@ class Router:
         while self._answers and self._answers[0][0] <= now:
             target = self._answers.popleft()[1]
             self.known[target] -= 1
-            heappush(self._least, (self.known[target], self._last_turn[target], target))
+            self._rank(target)
+
+    def _rank(self, target: int) -> None:
+        """Its place among all; what was said of it before is outdated, and dropped when there is much of that."""
+        heappush(self._least, (self.known[target], self._last_turn[target], target))
+        if len(self._least) > MOST_OUTDATED * self.num_targets:
+            self._least = list(zip(self.known, self._last_turn, range(self.num_targets), strict=True))
+            heapify(self._least)
 
     def least_loaded(self) -> int:
         """The target with fewest requests, as far as is known; of several the one that has waited longest for one."""
@@ -73,8 +83,7 @@ class Router:
             if not narrower:
                 break
             mask = narrower
-        targets = [target for target in range(mask.bit_length()) if mask >> target & 1]
-        return min(targets, key=self.known.__getitem__, default=target_if_none)
+        return min(_ones(mask), key=self.known.__getitem__, default=target_if_none)
 
     def remember(self, contents: Names, target: int) -> None:
         """The target has these contents from now on."""
@@ -82,6 +91,13 @@ class Router:
         for content in contents:
             key = hash((key, content))
             self._seen[key] = self._seen.get(key, 0) | 1 << target
+
+
+def _ones(mask: int) -> Iterator[int]:
+    """The places of its ones, lowest first."""
+    while mask:
+        yield (mask & -mask).bit_length() - 1
+        mask &= mask - 1
 
 
 def _round_robin(router: Router, contents: Names) -> int:

@@ -27,6 +27,7 @@ from sim.serving.replica import Action, Replica
 from sim.serving.router import Router
 from sim.serving.sequence import Queues, Sequence
 from sim.serving.settings import Settings
+from sim.serving.shares import comes_by_itself, in_turn, joined, played
 
 
 def serve(
@@ -40,16 +41,30 @@ def serve(
     dp: int = 1,
     stretches: bool = True,
     apart: Apart | None = None,
+    way_seconds: float = 0.0,
 ) -> Record:
     """What is left when all requests have been answered or refused.
 
     replicas: each of `dp` ranks in lock-step, among all of which the router chooses. router_delay: seconds after which
     it hears of an answer. stretches: quiet passes are stepped over, with the same result. apart: replicas for prompts;
-    then the others decode.
+    then the others decode. way_seconds: between server and user, there and back; who waits for an answer goes on so
+    much later. The record's times are the server's.
     """
-    service = _Service(requests, settings, costs, (replicas, dp), router, router_delay, stretches, apart)
     with _no_garbage_collection():
+        if replicas > 1 and apart is None and router == "round-robin" and comes_by_itself(requests):
+            shares = in_turn(requests, settings, replicas, dp)
+            play = partial(_alone, settings=settings, costs=costs, dp=dp, stretches=stretches)
+            return joined(requests, shares, played(play, requests, shares), dp)
+        waits = 0.0 if comes_by_itself(requests) else way_seconds
+        service = _Service(requests, settings, costs, (replicas, dp), router, router_delay, stretches, apart, waits)
+        if replicas == 1 and apart is None:
+            service.tell_who_comes()
         return service.to_the_end()
+
+
+def _alone(requests: Requests, settings: Settings, costs: PassCosts, dp: int, stretches: bool) -> Record:
+    """One replica's share of what many are dealt in turn."""
+    return _Service(requests, settings, costs, (1, dp), "round-robin", 0.0, stretches, None).to_the_end()
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +92,7 @@ class _Service:
 
     def __init__(
         self, requests: Requests, settings: Settings, costs: PassCosts, size: tuple[int, int],
-        router: deployment.Router, router_delay: float, stretches: bool, apart: Apart | None,
+        router: deployment.Router, router_delay: float, stretches: bool, apart: Apart | None, way_seconds: float = 0.0,
     ) -> None:  # fmt: skip
         self._env = Environment()
         self._settings = settings
@@ -89,10 +104,9 @@ class _Service:
         self._first = [row for row in range(len(requests)) if requests.after is None or requests.after[row] < 0]
         self._columns = Columns(requests)
         self._routed = router, router_delay
+        self._way_seconds = way_seconds
         self._coming = math.inf
         self._fleet = self._deployed(settings, costs, size, self._columns, stretches)
-        if apart is None and len(self._fleet.replicas) == 1:
-            self._fleet.replicas[0].coming = lambda: self._coming
         self._handover = None if apart is None else self._handing_over(apart, stretches)
         self._places = len(requests) if requests.concurrency is None else requests.concurrency
         self._outside: deque[int] = deque()
@@ -118,6 +132,10 @@ class _Service:
         return Handover(
             apart, prompts, self._fleet, self._columns, before, self._env, self._at, self._leave, self._output
         )
+
+    def tell_who_comes(self) -> None:
+        """The only replica may know when the next request comes."""
+        self._fleet.replicas[0].coming = lambda: self._coming
 
     def to_the_end(self) -> Record:
         """Play until nobody is left."""
@@ -189,6 +207,13 @@ class _Service:
         self._leave(sequence.row, now)
 
     def _leave(self, row: int, now: float) -> None:
+        """An answer is on its way to a user."""
+        if self._way_seconds:
+            self._at(now + self._way_seconds, partial(self._arrive, row))
+        else:
+            self._arrive(row, now)
+
+    def _arrive(self, row: int, now: float) -> None:
         """A user has an answer: others may send, and so may the user again."""
         for turn in self._turns.get(row, ()):
             self._at(now + self._arrival[turn], partial(self._enter, turn))

@@ -22,6 +22,7 @@ from sim.serving.clients import as_seen
 from sim.serving.costs.forward import pass_costs
 from sim.serving.defaults import check_room, settings
 from sim.serving.disaggregation import RELAYED, Apart
+from sim.serving.fleet import in_lock_step
 from sim.serving.memory import KvMemory, check_blocks, num_blocks
 from sim.serving.passes import PassCosts
 from sim.serving.record import Record
@@ -115,19 +116,22 @@ class Server:
     costs: PassCosts
     deployment: Deployment
     request_seconds: float
+    has_experts: bool = False
     apart: Apart | None = None
 
     def play(self, requests: Requests) -> Record:
         """What these requests leave behind."""
+        replicas, dp = in_lock_step(self.deployment.replicas, self.deployment.layout.dp, has_experts=self.has_experts)
         record = serve(
             requests,
             self.settings,
             self.costs,
-            replicas=self.deployment.replicas,
+            replicas=replicas,
             router=self.deployment.router,
             router_delay=self.deployment.router_delay,
-            dp=self.deployment.layout.dp,
+            dp=dp,
             apart=self.apart,
+            way_seconds=self.request_seconds,
         )
         return as_seen(record, self.request_seconds)
 
@@ -150,6 +154,7 @@ def _server(scenario: ServingScenario) -> Server:
         costs=pass_costs(model, cluster, deployment, framework, scenario.experts),
         deployment=deployment,
         request_seconds=framework.request_seconds,
+        has_experts=model.moe is not None,
         apart=None if deployment.prefill is None else _apart(scenario, deployment.prefill),
     )
 
@@ -163,12 +168,13 @@ def _apart(scenario: ServingScenario, prefill: Disaggregation) -> Apart:
     except Infeasible as error:
         raise Infeasible(f"deployment.prefill: {error}") from None
     goes_by = settings(own, framework, model, cluster, num_blocks=memory.num_blocks)
+    replicas, dp = in_lock_step(prefill.replicas, prefill.layout.dp, has_experts=model.moe is not None)
     return Apart(
         settings=goes_by,
         costs=pass_costs(model, cluster, own, framework, scenario.experts),
         ways=Ways(model=model, cluster=cluster, prefill=own, decode=scenario.deployment),
-        replicas=prefill.replicas,
-        dp=prefill.layout.dp,
+        replicas=replicas,
+        dp=dp,
         relay=framework.request_seconds if goes_by.policy in RELAYED else 0.0,
     )
 

@@ -28,6 +28,15 @@ def test_a_turn_is_sent_so_long_after_the_answer_before_it() -> None:
     assert record.sent == pytest.approx([0, 2 + 5, 9 + 7])
 
 
+def test_who_waits_for_an_answer_goes_on_when_it_has_come() -> None:
+    """A second in the server, half a second between it and the user; whoever waits for nobody is not held up."""
+    load = alike(3, 10, 1)
+    assert serve(replace(load, concurrency=1), SMALL, SECOND, way_seconds=0.5).sent == pytest.approx([0, 1.5, 3])
+    turns = replace(load, arrival=np.array([0.0, 5.0, 7.0]), after=np.array([-1, 0, 1]))
+    assert serve(turns, SMALL, SECOND, way_seconds=0.5).sent == pytest.approx([0, 1.5 + 5, 8 + 7])
+    assert serve(load, SMALL, SECOND, way_seconds=0.5).sent == pytest.approx([0, 0, 0])
+
+
 def test_what_can_never_be_served_is_refused_and_nobody_waits_for_it() -> None:
     load = Requests(
         arrival=np.zeros(4), prompt=np.array([10, 2000, 900, 10]), output=np.array([1, 1, 50, 1]), concurrency=1
