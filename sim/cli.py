@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from sim.commands import catalogue, program
+from sim.commands import catalogue, plan, program
 from sim.commands.compare import compare
 from sim.commands.explain import explain
 from sim.commands.serve import serve
@@ -16,7 +16,6 @@ from sim.commands.validate import validate
 from sim.commands.web import web
 
 LATER = {
-    "plan": "search the best layout",
     "sweep": "run a study of many scenarios",
     "report": "write a planning report",
 }
@@ -40,11 +39,13 @@ COMMANDS = (
 )
 app.command("train")(train)
 app.command("serve")(serve)
+app.add_typer(plan.app, name="plan")
 app.command("explain")(explain)
 for _command in COMMANDS:
     app.command()(_command)
 
 program.add_later(app, "shardsim", LATER, "`shardsim train` is")
+program.add_later(plan.app, "shardsim plan", {"serve": "search the best deployment"}, "`shardsim plan train` is")
 
 
 def main() -> int:

@@ -1,0 +1,177 @@
+"""What `shardsim plan train` prints: the best plans in a table, what became of all others, options to paste."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import NamedTuple, cast
+
+from sim.commands import console
+from sim.default_plan import PartialPlan, without_defaults
+from sim.plan import Plan
+from sim.planning.flags import FLAGS
+from sim.planning.training import Answer, Found
+from sim.planning.training.work import Summary
+from sim.reports import tables
+from sim.reports.tables import Row
+from sim.scenario import Scenario, command, with_plan
+from topologies.quantity import GIB, percent, seconds
+
+COLUMNS = ("#", "plan", "step", "80 % between", "MFU", "bubble", "memory", "cost", "fastest", "front")
+
+
+class Written(NamedTuple):
+    """An answer and the scenarios that it is for; `software` whose options are wanted; what the commands end in."""
+
+    answer: Answer
+    scenarios: tuple[Scenario, ...]
+    software: str | None
+    suffix: str
+
+
+def as_table(written: Written) -> str:
+    """The plans, best first; the counts; the commands."""
+    answer = written.answer
+    plans = tables.table(COLUMNS, list(_rows(written)), console.list_columns())
+    counts = tables.pairs([(f"{count:,}", reason) for reason, count in _counts(answer)], console.list_columns())
+    text = f"{_title(written)}\n\n{plans}\n{answer.num_candidates:,} plans considered:\n{counts}"
+    text += (
+        f"\n{_regret(answer)}\nto see the first in full:\n  {_command(written, answer.plans[0], answer.summaries[0])}\n"
+    )
+    return text + _options(written)
+
+
+def as_json(written: Written) -> str:
+    """The same under the keys of docs/design.md, section 6."""
+    answer = written.answer
+    return tables.as_json(
+        {
+            "candidates": answer.num_candidates,
+            "pruned": answer.pruned,
+            "simulated": answer.num_simulated,
+            "global_batch": answer.global_batch,
+            "plans": list(_records(written)),
+            "front": [_point(written, one) for one in answer.front],
+            "flags": _flags_of(written) if written.software else None,
+        }
+    )
+
+
+def as_csv(written: Written) -> str:
+    """A line for each plan."""
+    return tables.as_csv(list(_records(written)))
+
+
+def _title(written: Written) -> str:
+    answer, scenario = written.answer, written.scenarios[0]
+    where = " or ".join(f"{one.num_gpus:,} GPUs of {one.cluster.name}" for one in written.scenarios)
+    batch = f"{answer.global_batch:,} sequences of {scenario.step.seq_len:,} tokens"
+    return f"{scenario.model.name} on {where}, {batch} a step"
+
+
+def _rows(written: Written) -> Iterator[Row]:
+    answer = written.answer
+    for place, (one, summary) in enumerate(zip(answer.plans, answer.summaries, strict=True)):
+        interval = cast(Mapping[str, float], summary.result["interval"])
+        cells = (
+            str(place + 1),
+            _name(written, one),
+            seconds(one.seconds),
+            f"{seconds(interval['p10_s'])} - {seconds(interval['p90_s'])}",
+            percent(cast(float, summary.result["mfu"])),
+            percent(cast(float, summary.result["bubble_fraction"])),
+            f"{one.reserved / GIB:.1f} GiB",
+            _dollars(summary),
+            percent(answer.chances.fastest[place], 0),
+            "*" if _is_on_front(answer, one) else "",
+        )
+        yield Row(cells=cells, record={})
+
+
+def _name(written: Written, one: Found) -> str:
+    """The plan in short, with its setting where there are several."""
+    plan, setting = one.plan, written.scenarios[one.candidate.setting]
+    where = f"{setting.num_gpus} {setting.cluster.name}: " if len(written.scenarios) > 1 else ""
+    return where + " ".join(_parts(plan))
+
+
+def _parts(plan: Plan) -> Iterator[str]:
+    degrees = {"tp": plan.tp, "cp": plan.cp, "pp": plan.pp, "vpp": plan.vpp, "ep": plan.ep, "dp": plan.dp}
+    yield from (f"{name}{degree}" for name, degree in degrees.items() if degree > 1)
+    if plan.pp > 1:
+        yield plan.schedule
+    if plan.num_replicas > 1:
+        yield f"zero{plan.zero}"
+    yield f"mb{plan.micro_batch}"
+    yield f"recompute-{plan.recompute}"
+
+
+def _dollars(summary: Summary) -> str:
+    run = cast(Mapping[str, object], summary.result["run"])
+    cost = run["cost_usd"]
+    return f"${cost:,.0f}" if isinstance(cost, float | int) else "-"
+
+
+def _counts(answer: Answer) -> Iterator[tuple[str, int]]:
+    yield "simulated", answer.num_simulated
+    yield from answer.pruned.items()
+
+
+def _regret(answer: Answer) -> str:
+    chances = answer.chances
+    first = f"The first is the fastest of these with a chance of {percent(chances.fastest[0], 0)}"
+    if len(answer.plans) == 1:
+        return "No other plan was simulated to its end.\n"
+    second = percent(chances.regret[1], 2)
+    return f"{first}; to pick the second instead costs {second} more time than the best, on average.\n"
+
+
+def _is_on_front(answer: Answer, one: Found) -> bool:
+    return one in answer.front
+
+
+def _command(written: Written, one: Found, summary: Summary) -> str:
+    scenario = with_plan(written.scenarios[one.candidate.setting], one.plan)
+    return command(scenario, summary.detail) + written.suffix
+
+
+def _records(written: Written) -> Iterator[dict[str, object]]:
+    answer = written.answer
+    for place, (one, summary) in enumerate(zip(answer.plans, answer.summaries, strict=True)):
+        yield {
+            **_point(written, one),
+            **summary.result,
+            "bound_s": one.candidate.bound,
+            "memory_head_room_gib": answer.settings[one.candidate.setting].cluster.gpu.memory_nbytes / GIB
+            - one.reserved / GIB,
+            "chance_fastest": answer.chances.fastest[place],
+            "regret": answer.chances.regret[place],
+            "on_front": _is_on_front(answer, one),
+            "command": _command(written, one, summary),
+        }
+
+
+def _point(written: Written, one: Found) -> dict[str, object]:
+    scenario = written.scenarios[one.candidate.setting]
+    plan = {
+        name: value
+        for name, value in asdict(without_defaults(PartialPlan(**asdict(one.plan)))).items()
+        if value is not None
+    }
+    return {
+        "cluster": scenario.cluster.name,
+        "gpus": scenario.num_gpus,
+        "plan": plan,
+        "step_time_s": one.seconds,
+        "peak_reserved_gib": one.reserved / GIB,
+        "cost_per_step_usd": one.dollars,
+    }
+
+
+def _flags_of(written: Written) -> str:
+    best = written.answer.plans[0]
+    scenario = written.scenarios[best.candidate.setting]
+    assert written.software is not None
+    return FLAGS[written.software](best.plan, scenario.model, scenario.step)
+
+
+def _options(written: Written) -> str:
+    return "" if written.software is None else f"\noptions of {written.software}:\n{_flags_of(written)}"

@@ -1,0 +1,52 @@
+"""What becomes of a candidate before anything is played: it cannot be, it does not fit, or it may take so long."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from sim.limits import is_long_schedule
+from sim.plan import Plan
+from sim.planning.training.bound import Bounds
+from sim.planning.training.shape import shape_of
+from topologies.document import InputError
+
+MEMORY = "out of memory"
+TOO_LONG = "too many microbatches to simulate"
+BATCH = "micro-batch x dp does not divide the global batch"
+
+
+class Verdict(NamedTuple):
+    """Why a candidate is out; else None, and the seconds that its step takes at least."""
+
+    pruned: str | None
+    bound: float = 0.0
+
+
+def assess(plans: Iterable[Plan], bounds: Bounds) -> Iterator[Verdict]:
+    """The verdict on each plan, in order."""
+    for plan in plans:
+        try:
+            yield _verdict(plan, bounds)
+        except InputError as error:
+            yield Verdict(kind_of(str(error)))
+
+
+def _verdict(plan: Plan, bounds: Bounds) -> Verdict:
+    if plan.global_batch % (plan.micro_batch * plan.dp):
+        return Verdict(BATCH)
+    bounds.check(plan)
+    if is_long_schedule(plan):
+        return Verdict(TOO_LONG)
+    shape = shape_of(plan)
+    if shape.problem is not None:
+        return Verdict(kind_of(shape.problem))
+    if bounds.reserved(plan, shape) > bounds.room:
+        return Verdict(MEMORY)
+    return Verdict(None, bounds.seconds(plan))
+
+
+def kind_of(problem: str) -> str:
+    """What is wrong, without the numbers that it is wrong for: 'tp does not divide num_heads of gpt-1t'."""
+    told = problem.splitlines()[0].partition(";")[0]
+    bare = re.sub(r"\s*=\s*[\d,]+(\s*x\s*[\d,]+)*|\b\d[\d,.]*\b(?! x [a-z])", "", told)
+    return re.sub(r"( ?, (at least|not( pp)?))+$", "", re.sub(r"\s+", " ", bare).strip())

@@ -1,0 +1,131 @@
+"""How long the passes of stages take alone, for all plans that cut a layer and a microbatch in the same way.
+
+What a layer costs depends on tp, cp, ep, micro-batch and recomputation alone, so that is found once for each; how many
+layers a stage has only adds up. The pieces, and the clock at which they run, are those that the simulator plays.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from sim.clock import clocked, is_limited
+from sim.costs.collectives import alone
+from sim.costs.collectives.point_to_point import send
+from sim.detail import condenser
+from sim.instructions import Compute
+from sim.layers import stage as stage_of_model
+from sim.layers.context import COMPUTE, Context, Half
+from sim.layers.stage import Piece, Stage
+from sim.lowering import Condense, Groups, inner_groups
+from sim.plan import Plan
+from sim.planning.training.cut import GATHER, Cut
+from sim.schedules import Kind
+from topologies.hardware import Cluster, Gpu
+
+HALVES: Mapping[Kind, Half] = {"B": "both", "I": "input", "W": "weight"}
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Of a pass: `kernels` are slower on a slow GPU, `rest` is not."""
+
+    kernels: float
+    rest: float
+
+    def at(self, slowness: float) -> float:
+        return self.kernels * slowness + self.rest
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The passes of every stage of one way to cut layers.
+
+    `plan` is any that cuts them so. `boost` has all GPUs at their boost clock.
+    """
+
+    context: Context
+    plan: Plan
+    boost: Cluster
+    _units: dict[tuple[Kind, Stage], Seconds] = field(default_factory=dict)
+    _cuts: dict[tuple[Kind, Cut], Seconds] = field(default_factory=dict)
+    _hops: dict[object, tuple[float, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """At the clock that the simulator uses."""
+        return clocked(self.context, self.plan, self.boost)
+
+    @cached_property
+    def is_limited(self) -> bool:
+        """Whether GPUs run at their power limit, where equal ones are not equally fast."""
+        return is_limited(self.context, self.plan, self.boost)
+
+    @cached_property
+    def condense(self) -> Condense:
+        return condenser(self.cluster, self.context.framework, "layer")
+
+    @cached_property
+    def places(self) -> tuple[tuple[Gpu, Groups], ...]:
+        """The first rank of each kind of GPU."""
+        firsts, first = [], 0
+        for pool in self.cluster.pools:
+            if first < self.plan.num_gpus:
+                firsts.append((pool.node.gpu, inner_groups(self.plan, first)))
+            first += pool.num_gpus
+        return tuple(firsts)
+
+    def seconds(self, kind: Kind, cut: Cut) -> Seconds:
+        """Of a pass of a stage."""
+        key = kind, cut
+        if key not in self._cuts:
+            parts = [(self._unit(kind, unit), number) for unit, number in cut.units()]
+            if cut.gathers_input and not {"F": cut.has_embedding, "W": True}.get(kind, cut.has_head):
+                parts.append((self._unit(kind, GATHER), 1))
+            self._cuts[key] = _sum(parts)
+        return self._cuts[key]
+
+    def hops(self, plan: Plan) -> tuple[float, ...]:
+        """Seconds of a message from each pipeline rank to the next, alone on its wires."""
+        key = plan.stride, plan.pp
+        if key not in self._hops:
+            nbytes, stride = stage_of_model.message_nbytes(self.context), plan.stride
+            whole_nodes = stride % self.boost.node.num_gpus == 0 and not self.boost.is_mixed
+            ranks: Sequence[int] = range(min(1, plan.pp - 1)) if whole_nodes else range(plan.pp - 1)
+            found = [
+                alone(self.cluster, send(self.cluster, rank * stride, (rank + 1) * stride, nbytes)) for rank in ranks
+            ]
+            self._hops[key] = tuple(found * (plan.pp - 1) if whole_nodes else found)
+        return self._hops[key]
+
+    def _unit(self, kind: Kind, unit: Stage) -> Seconds:
+        """On the kind of GPU that is fastest at it."""
+        key = kind, unit
+        if key not in self._units:
+            found = [_sum([(one, 1) for one in self._pieces(kind, unit, *place)]) for place in self.places]
+            self._units[key] = min(found, key=lambda one: one.at(1.0))
+        return self._units[key]
+
+    def _pieces(self, kind: Kind, unit: Stage, gpu: Gpu, groups: Groups) -> Iterator[Seconds]:
+        for piece in self._made(kind, unit, gpu):
+            for one in self.condense.piece(piece.name, piece.work, groups)[COMPUTE]:
+                assert isinstance(one, Compute)
+                yield _stretchable(one)
+
+    def _made(self, kind: Kind, unit: Stage, gpu: Gpu) -> Iterator[Piece]:
+        own = replace(self.context, gpu=gpu)
+        if kind == "F":
+            return stage_of_model.forward(own, unit)
+        return stage_of_model.backward(replace(own, half=HALVES[kind]), unit)
+
+
+def _sum(parts: Sequence[tuple[Seconds, int]]) -> Seconds:
+    return Seconds(sum(one.kernels * number for one, number in parts), sum(one.rest * number for one, number in parts))
+
+
+def _stretchable(one: Compute) -> Seconds:
+    """Waiting for links takes no longer on a slow GPU; where the host is late, kernels may take that time."""
+    keys = dict(one.parts)
+    if one.category == "host" or "host" in keys:
+        return Seconds(0.0, one.duration)
+    exposed = sum(seconds for key, seconds in keys.items() if key.startswith("exposed"))
+    return Seconds(one.duration - exposed, exposed)

@@ -1,0 +1,124 @@
+"""The search finds what simulating everything finds, because no bound is above what is simulated."""
+
+import functools
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import topologies
+from sim import frameworks, models
+from sim.default_plan import PartialPlan
+from sim.memory import memory_use, room
+from sim.plan import Plan
+from sim.planning.training import Answer, Goal, Setting, Space, search
+from sim.planning.training.assess import MEMORY, assess
+from sim.planning.training.bound import Bounds
+from sim.planning.training.space import candidates
+from sim.schedules import SCHEDULES
+from sim.training import context_of, simulate_training
+from sim.workload import TrainingStep
+
+MACHINES = (
+    ("llama2-7b", "dgx-a100", 8, "megatron-core"),
+    ("llama2-7b", "dgx-a100", 16, "megatron-lm"),
+    ("llama2-7b", "dgx-h100", 32, "fsdp2"),
+    ("mixtral-8x7b", "dgx-h100", 32, "megatron-core"),
+    ("gpt-22b", "dgx-a100", 16, "megatron-bridge"),
+)
+BATCH = 32
+ROUNDING = 1e-9
+
+
+@functools.cache
+def setting(number: int) -> Setting:
+    model, cluster, gpus, framework = MACHINES[number]
+    return Setting(
+        model=models.load(model),
+        cluster=topologies.load(cluster),
+        num_gpus=gpus,
+        step=TrainingStep(seq_len=2048, precision="bf16"),
+        framework=frameworks.load(framework),
+        partial=PartialPlan(),
+    )
+
+
+@functools.cache
+def plans(number: int) -> tuple[Plan, ...]:
+    """Every schedule, every way to divide states."""
+    everything = Space(schedule=tuple(SCHEDULES), zero=(0, 1, 2, 3))
+    return tuple(plan for plan in candidates(everything, setting(number), BATCH))
+
+
+@functools.cache
+def bounds(number: int) -> Bounds:
+    return Bounds(setting(number))
+
+
+def simulated(one: Setting, plan: Plan) -> float:
+    return simulate_training(one.model, one.cluster, plan, one.step, one.framework).duration
+
+
+def fits(one: Setting, plan: Plan) -> bool:
+    uses = memory_use(context_of(one.model, one.cluster, plan, one.step, one.framework), plan)
+    return all(use.reserved <= most for use, most in zip(uses, room(one.cluster, plan), strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_no_bound_is_above_what_is_simulated_and_nothing_that_fits_is_pruned(data: st.DataObject) -> None:
+    number = data.draw(st.integers(0, len(MACHINES) - 1))
+    plan = plans(number)[data.draw(st.integers(0, len(plans(number)) - 1))]
+    one = setting(number)
+    (verdict,) = assess([plan], bounds(number))
+    if verdict.pruned == MEMORY:
+        assert not fits(one, plan)
+    elif verdict.pruned is None:
+        assert verdict.bound <= simulated(one, plan) * (1 + ROUNDING)
+
+
+SMALL = Space(tp=(1, 2, 8), cp=(1, 2), pp=(1, 2), vpp=(1, 2), ep=(1, 2), micro_batch=(1, 4), recompute=("none",))
+
+
+def everything(one: Setting, space: Space) -> Iterator[tuple[float, Plan]]:
+    """All plans of a space that can be run and fit, simulated."""
+    for plan, verdict in zip(
+        all_plans := list(candidates(space, one, BATCH)), assess(all_plans, Bounds(one)), strict=True
+    ):
+        if verdict.pruned in (None, MEMORY) and fits(one, plan):
+            yield simulated(one, plan), plan
+
+
+def found(space: Space, one: Setting, jobs: int = 1, top: int = 3) -> Answer:
+    fixed = Setting(
+        model=one.model, cluster=one.cluster, num_gpus=one.num_gpus, step=one.step, framework=one.framework,
+        partial=PartialPlan(global_batch=BATCH),
+    )  # fmt: skip
+    return search([fixed], space, Goal(top=top, jobs=jobs))
+
+
+@pytest.mark.parametrize("number", [0, 2, 3])
+def test_the_best_are_those_of_simulating_everything(number: int) -> None:
+    one = setting(number)
+    wanted = sorted(everything(one, SMALL), key=lambda each: each[0])[:3]
+    answer = found(SMALL, one)
+    assert [each.seconds for each in answer.plans] == pytest.approx([seconds for seconds, _ in wanted])
+    assert answer.plans[0].plan == wanted[0][1]
+
+
+def test_every_candidate_is_counted_once() -> None:
+    answer = found(SMALL, setting(0))
+    assert answer.num_candidates == sum(answer.pruned.values()) + answer.num_simulated
+    assert answer.num_simulated < answer.num_candidates / 4
+
+
+def test_the_answer_is_the_same_for_any_number_of_processes() -> None:
+    alone, together = (found(SMALL, setting(0), jobs) for jobs in (1, 2))
+    assert alone == together
+
+
+def test_a_wider_space_is_never_worse() -> None:
+    narrow = found(Space(tp=(8,), micro_batch=(1,)), setting(0), top=1)
+    wide = found(Space(tp=(1, 8), micro_batch=(1, 2)), setting(0), top=1)
+    assert wide.plans[0].seconds <= narrow.plans[0].seconds
