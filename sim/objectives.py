@@ -58,12 +58,13 @@ def objective(text: str) -> Objective:
 
 
 def limits_of(objectives: Iterable[Objective]) -> Limits:
-    """What each request has to keep for all to be well: the least time by metric. A mean limits no single request, and
-    an ITL is not a request's."""
+    """What each request has to keep for all to be well: by metric the time of the highest percentile (of its times
+    the least), since a lower one lets more requests take longer. A mean limits no single request, and an ITL is not a
+    request's."""
     found: Limits = {}
-    for each in objectives:
+    for each in sorted(objectives, key=lambda one: (one.percentile or 0.0, -one.seconds)):
         if each.percentile is not None and each.metric in OF_REQUESTS:
-            found[each.metric] = min(each.seconds, found.get(each.metric, each.seconds))
+            found[each.metric] = each.seconds
     return found
 
 

@@ -6,7 +6,6 @@ error in the capacity: where a table has some, figures are told of all rows, and
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from statistics import fmean, median
 from typing import Final
@@ -16,8 +15,9 @@ from sim.measured_runs.servers import Kind, Server
 from sim.measured_runs.table import Row
 from sim.serving import replay as replays
 from sim.serving.closed_loop import closed_loop
+from sim.serving.costs import operators
 from sim.uncertainty import Spread
-from topologies.document import Infeasible, InputError
+from topologies.document import Infeasible, InputError, shorten
 from topologies.quantity import KILO, MILLISECOND
 
 SATURATED_MS: Final = 5 * KILO
@@ -75,7 +75,7 @@ def validate(
 ) -> Ledger:
     """Play every row of a table; `requests` and `ops` (a folder) belong to a table of configurations.
 
-    Raises InputError where the file is not such a table.
+    Raises InputError where the file is not such a table, or where what stands beside it lets no row be played.
     """
     if kind == "configurations":
         return _replayed(path, requests, ops, on_row)
@@ -90,7 +90,10 @@ def validate(
 def play(row: Row, kind: Kind, name: str) -> Result | Skipped:
     """One row of a table of servers, or of throughputs."""
     read: Callable[[Row, str], Server] = servers.server if kind == "servers" else servers.throughput
-    return _attempt(name, partial(_read_and_served, read, row))
+    try:
+        return _served(read(row, name))
+    except (InputError, Infeasible) as error:
+        return Skipped(row=name, reason=str(error))
 
 
 def summary(ledger: Ledger) -> dict[str, object]:
@@ -120,15 +123,33 @@ def rows(ledger: Ledger) -> list[dict[str, object]]:
 
 
 def _replayed(path: Path, requests: Path | None, ops: Path | None, on_row: Callable[[int, int], None]) -> Ledger:
+    """A file at fault ends every row alike: then that is told, and not that nothing was played."""
     if requests is None:
         raise InputError(f"{path.name} has configurations of servers; add --requests FILE, what came of each request")
+    if ops is not None:
+        _check_folder(ops)
     found = replays.configurations(path)
     played: list[Result | Skipped] = []
+    refusals: list[InputError] = []
     for place, configuration in enumerate(found):
         on_row(place, len(found))
         name = f"{configuration.model} on {configuration.hardware}"
-        played.append(_attempt(name, partial(_again, configuration, requests, ops)))
+        try:
+            played.append(_again(configuration, requests, ops, name))
+        except (InputError, Infeasible) as error:
+            played.append(Skipped(row=name, reason=str(error)))
+            if isinstance(error, InputError):
+                refusals.append(error)
+    if refusals and len(refusals) == len(found):
+        raise refusals[0]
     return _ledger(played)
+
+
+def _check_folder(ops: Path) -> None:
+    missing = [name for name in operators.FILES if not (ops / name).is_file()]
+    if missing:
+        needed = ", ".join(operators.FILES)
+        raise InputError(f"--ops: there is no {missing[0]} in {shorten(str(ops))}; name a folder with {needed}")
 
 
 def _again(configuration: replays.Configuration, requests: Path, ops: Path | None, name: str) -> Result:
@@ -144,10 +165,6 @@ def _again(configuration: replays.Configuration, requests: Path, ops: Path | Non
 def _in_milliseconds(metrics: Mapping[str, float]) -> dict[str, float]:
     blocks = {name: value for name, value in metrics.items() if name == "kv_blocks"}
     return {f"{name}_ms": value / MILLISECOND for name, value in metrics.items() if name not in blocks} | blocks
-
-
-def _read_and_served(read: Callable[[Row, str], Server], row: Row, name: str) -> Result:
-    return _served(read(row, name))
 
 
 def _served(server: Server) -> Result:
@@ -181,13 +198,6 @@ def _served(server: Server) -> Result:
         predicted=predicted,
         spans={"mean_ttft_ms": means.spans["mean_ttft_ms"], "mean_tpot_ms": means.spans["mean_tpot_ms"]},
     )
-
-
-def _attempt(name: str, play: Callable[[str], Result]) -> Result | Skipped:
-    try:
-        return play(name)
-    except (InputError, Infeasible) as error:
-        return Skipped(row=name, reason=str(error))
 
 
 def _ledger(played: Iterable[Result | Skipped]) -> Ledger:

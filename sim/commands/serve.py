@@ -38,7 +38,7 @@ def serve(
     pp: Annotated[int | None, typer.Option(help="pipeline parallelism")] = None,
     dp: Annotated[int | None, typer.Option(help="data-parallel attention within a replica")] = None,
     ep: Annotated[int | None, typer.Option(help="expert parallelism, over tp x dp")] = None,
-    cp: Annotated[int | None, typer.Option(help="context parallelism of prefill")] = None,
+    cp: Annotated[int | None, typer.Option(help="context parallelism: prompts are shared; no SP of norms")] = None,
     replicas: Annotated[int | None, typer.Option(help="copies of that layout; as many as fill the GPUs")] = None,
     prefill_tp: Annotated[int | None, typer.Option(help="of replicas for prompts alone, beside the others")] = None,
     prefill_pp: Annotated[int | None, typer.Option(help="of the same")] = None,

@@ -1,4 +1,7 @@
-"""When tokens of answers came out, read from the passes: a first token with its request, further ones with the pass."""
+"""When tokens of answers came out: first ones as clients saw them, further ones at the end of the server's passes.
+
+The latter are early by the client's way (`request_seconds`, some 20 ms): little beside windows of a second.
+"""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -2,7 +2,8 @@
 
 Names, labels and buckets are vLLM's [0.19.0, vllm/v1/metrics/loggers.py, with its HELP in other words]; ours begin with
 `shardsim:`. All replicas are counted together, so that no engine is named, and an answer of one token has no time per
-output token. Into Prometheus it goes by `promtool tsdb create-blocks-from openmetrics FILE DIRECTORY`.
+output token. Latencies are those of clients. Preemptions and single gaps are left out: a record has not when they were.
+Into Prometheus it goes by `promtool tsdb create-blocks-from openmetrics FILE DIRECTORY`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,8 @@
 """A served load over time, in windows of equal length: queue, cache, tokens, latencies, promises kept, and cost.
 
 Gauges (running, waiting, use of the cache) are those at a window's end, as Prometheus would scrape them: what each
-scheduler said in its last pass. Latencies are of requests whose first token, or whose last, came out in the window.
+scheduler said in its last pass. Latencies are of requests whose first token, or whose last, came to its client in the
+window; further tokens count when their pass was done at the server (see output.py).
 """
 
 from collections.abc import Sequence

@@ -151,7 +151,7 @@ def _rate(number: int, duration: float) -> float:
 
 
 def _most_tokens_in_a_second(record: Record) -> float:
-    """In whole seconds, counted from the first request sent."""
+    """In whole seconds, counted from the first request sent, with the two clocks of output.py."""
     times, tokens = token_times(record)
     if len(times) == 0:
         return 0.0
