@@ -22,8 +22,9 @@ Split = tuple[float, float, float, float, float, float, float, float]
 
 
 def parted(seconds: float, split: Split, host: float, rest: int) -> tuple[float, ...]:
-    """`seconds` by CAUSES: the pass's own parts, the host's seconds as far as they are not hidden, and the `rest`, an
-    index of CAUSES. Where a request's chunks overlap in the pipeline, it has only a share of each."""
+    """`seconds` by CAUSES: the pass's own parts, the host's seconds as far as they are not hidden, and the rest, while
+    others' passes ran, which is BUBBLE or INTERFERENCE. Where a request's chunks overlap in the pipeline, it has only a
+    share of each."""
     compute, attention, prefill, tp, cp, ep, straggler, send = split
     own = compute + attention + prefill + tp + cp + ep + straggler + send
     left = seconds - own - host
@@ -37,8 +38,6 @@ def parted(seconds: float, split: Split, host: float, rest: int) -> tuple[float,
             )  # fmt: skip
     if rest == BUBBLE:
         return (0.0, compute, attention, prefill, tp, cp, ep, straggler, left, send, host)
-    if rest == HOST:
-        return (0.0, compute, attention, prefill, tp, cp, ep, straggler, 0.0, send, host + left)
     return (0.0, compute, attention, prefill + left, tp, cp, ep, straggler, 0.0, send, host)
 
 

@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from sim.serving.attribution import BUBBLE, HOST
+from sim.serving.attribution import BUBBLE, INTERFERENCE
 from sim.serving.block_pool import BlockPool
 from sim.serving.columns import Columns
 from sim.serving.passes import PassCosts
@@ -36,22 +36,24 @@ class Company:
 @dataclass(slots=True, eq=False)
 class Flight:
     """A pass under way, out at `end`: who decodes and whose prompt ends, by rank. The company's pass `before` was out
-    then; `alone`: those of who decode that were not in it. `tallies` by rank."""
+    then; `late`: those of who decode that were not in it, with the time of their last token and their causes until
+    then. `tallies` by rank. `cuts`: of those who check fewer proposed tokens than the others, how many."""
 
     end: float
     company: Company
     before: float
     decodes: list[list[Sequence]]
     prompts: list[list[Sequence]]
-    alone: int
     tallies: list[Tally]
+    late: dict[Sequence, tuple[float, list[float]]] = field(default_factory=dict)
+    cuts: dict[Sequence, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
 class Core:
     """`number` of its first rank among all replicas'. `launched`: until then the host is busy with the newest pass.
-    `rest`: the cause of what a company's pass took beyond its own parts. `hands_on`: sequences go on elsewhere, and
-    keep their blocks until their cache has been read."""
+    `rest`: the cause of what a company's pass took beyond its own parts, while others' passes ran: interference where
+    one runs at a time. `hands_on`: sequences go on elsewhere, and keep their blocks until their cache has been read."""
 
     number: int
     settings: Settings
@@ -69,7 +71,7 @@ class Core:
     def __post_init__(self) -> None:
         self.rules = POLICIES[self.settings.policy]
         self.pipeline = Pipeline(len(self.ranks), self.costs.num_stages, is_serial=self.decodes_ahead)
-        self.rest = HOST if self.costs.num_stages == 1 or self.decodes_ahead else BUBBLE
+        self.rest = INTERFERENCE if self.costs.num_stages == 1 or self.decodes_ahead else BUBBLE
         nothing = Tally(0.0, (0.0,) * len(CAUSES))
         places = 1 if self.decodes_ahead else self.settings.depth
         self.companies = [Company([nothing] * len(self.ranks)) for _ in range(places)]

@@ -148,6 +148,4 @@ def _put_under_way(core: Core, stretch: Stretch, first: int, count: int, before:
         company = cohort.company
         company.num_under_way += 1
         prompts: list[list[Sequence]] = [[] for _ in core.ranks]
-        core.flights.append(
-            Flight(stretch.ended[index], company, told, cohort.members, prompts, 0, company.last.copy())
-        )
+        core.flights.append(Flight(stretch.ended[index], company, told, cohort.members, prompts, company.last.copy()))

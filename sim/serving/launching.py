@@ -8,7 +8,8 @@ from sim.serving.attribution import HOST, INTERFERENCE, QUEUE, Split, charge, jo
 from sim.serving.core import Company, Core, Flight, Rank
 from sim.serving.passes import Shape, Stage
 from sim.serving.pipeline import splits
-from sim.serving.scheduling import Decision, finish, leave
+from sim.serving.record import CAUSES
+from sim.serving.scheduling import Decision, leave
 from sim.serving.sequence import Sequence, Tally
 from sim.serving.speculation import accepted, with_drafts
 
@@ -30,12 +31,12 @@ def hand_out(core: Core) -> list[Sequence]:
     """The oldest pass is out. Who has all tokens now."""
     flight = core.flights.popleft()
     flight.company.num_under_way -= 1
-    num_regular, answered = -flight.alone, []
+    num_regular, answered = -_late_gaps(core, flight) if flight.late else 0, []
     for rank, tally, decodes, prompts in zip(core.ranks, flight.tallies, flight.decodes, flight.prompts, strict=True):
         num_regular += len(decodes)
         ended = []
         if core.settings.speculation is not None:
-            num_regular -= _keep_right_ones(core.settings.speculation, decodes)
+            num_regular -= _keep_right_ones(core.settings.speculation, decodes, flight.cuts)
         for sequence in decodes:
             sequence.awaited -= 1
             sequence.generated = generated = sequence.generated + 1
@@ -44,52 +45,93 @@ def hand_out(core: Core) -> list[Sequence]:
         for sequence in prompts:
             sequence.awaited -= 1
             sequence.generated += 1
-            if sequence.generated == 1:
-                core.columns.first(sequence, flight.end)
             if sequence.generated >= sequence.output:
                 ended.append(sequence)
         for sequence in ended:
-            _finish(core, rank, sequence, tally)
-        answered += ended
+            complete = _finish(core, rank, sequence, tally)
+            if not complete:
+                sequence.told = flight.before
+                num_regular -= sequence.output > 1
+            answered += complete
     if num_regular:
         core.columns.add_gap(flight.end - flight.before, num_regular)
     return answered
 
 
-def _keep_right_ones(speculation: Speculation, decodes: list[Sequence]) -> int:
-    """Proposed tokens that are right are known too. How many sequences had all their tokens before this pass."""
+def _late_gaps(core: Core, flight: Flight) -> int:
+    """Those who were not in the company's pass before; how many of them still wanted a token."""
+    number = 0
+    for sequence, (since, _) in flight.late.items():
+        if sequence.generated < sequence.output:
+            core.columns.add_gap(flight.end - since, 1)
+            number += 1
+    return number
+
+
+def _keep_right_ones(speculation: Speculation, decodes: list[Sequence], cuts: dict[Sequence, int]) -> int:
+    """Proposed tokens that are right are known too, and computed unless the sequence has lost its blocks. How many
+    sequences had all their tokens before this pass."""
     done = 0
     for sequence in decodes:
         if sequence.generated >= sequence.output:
             done += 1
         else:
             more = accepted(speculation, sequence.row, sequence.generated)
-            more = min(more, sequence.output - sequence.generated - 1)
+            more = min(more, cuts.get(sequence, more), sequence.output - sequence.generated - 1)
             sequence.generated += more
-            sequence.computed += more
+            if sequence.blocks:
+                sequence.computed += more
     return done
 
 
-def _finish(core: Core, rank: Rank, sequence: Sequence, tally: Tally) -> None:
-    """The sequence has its last token. A pass ahead may have been in vain, where proposed tokens were right."""
+def _finish(core: Core, rank: Rank, sequence: Sequence, tally: Tally) -> list[Sequence]:
+    """The sequence has its last token: who is answered with it. A pass ahead may have been in vain, where proposed
+    tokens were right."""
+    if sequence.awaited:
+        _take_back(core, sequence)
     if sequence.beat is not None:
         sequence.beat = tally
     settle(sequence)
     if core.hands_on:
         leave(rank.queues, sequence)
         rank.held += 1
+        complete = [sequence]
     else:
-        finish(rank.queues, rank.pool, sequence)
-    core.columns.last(sequence, tally.time)
+        complete = core.rules.finish(rank.queues, rank.pool, sequence)
+    for each in complete:
+        if each is not sequence:
+            _let_go(core, each, tally.time)
+        core.columns.last(each, tally.time)
+    return complete
+
+
+def _take_back(core: Core, sequence: Sequence) -> None:
+    """A pass ahead for which the sequence was charged alone is in vain."""
+    for later in core.flights:
+        if sequence in later.late:
+            sequence.since, sequence.causes = later.late[sequence]
+            sequence.mark = sequence.beat = None
+            return
+
+
+def _let_go(core: Core, sequence: Sequence, now: float) -> None:
+    """The last token of one that had to wait for others' answers."""
+    waited = [0.0] * len(CAUSES)
+    waited[INTERFERENCE] = now - sequence.since
+    charge(sequence, waited, now)
+    if sequence.output > 1:
+        core.columns.add_gap(now - sequence.told, 1)
+    else:
+        core.columns.first(sequence, now)
 
 
 def _decide(core: Core, rank: Rank, now: float) -> Decision:
+    """Who was preempted is settled when it is admitted again: a pass under way may give it its last token."""
     decision = core.rules.schedule(rank.queues, rank.pool, core.settings)
-    for sequence in decision.preempted:
+    for sequence in decision.admitted:
         if sequence.beat is not None:
             sequence.told = sequence.beat.time
-        settle(sequence)
-    for sequence in decision.admitted:
+            settle(sequence)
         if not sequence.num_preemptions:
             core.columns.scheduled[sequence.row] = now
         sequence.causes[QUEUE] += max(now - sequence.since, 0.0)
@@ -101,7 +143,7 @@ def _launch(core: Core, decisions: list[Decision], now: float) -> None:
     company = _company(core, decisions)
     tallies = [Tally(0.0, ()) for _ in decisions]
     prompts = [[sequence for sequence, _ in each.chunks if sequence.awaited] for each in decisions]
-    flight = Flight(0.0, company, company.last[0].time, [each.decodes for each in decisions], prompts, 0, tallies)
+    flight = Flight(0.0, company, company.last[0].time, [each.decodes for each in decisions], prompts, tallies)
     company.num_under_way += 1
     core.flights.append(flight)
     contexts, strays = zip(*[_gathered(flight, index) for index in range(len(decisions))], strict=True)
@@ -109,11 +151,11 @@ def _launch(core: Core, decisions: list[Decision], now: float) -> None:
     shapes = [_shape(*each) for each in zip(decisions, contexts, prompts, strict=True)]
     stages = [core.costs.stages(shapes[0])] if len(shapes) == 1 else core.costs.together(shapes)
     if speculation is not None:
+        flight.cuts = dict([each.cut for each in decisions if each.cut is not None])
         stages = [with_drafts(each, speculation) for each in stages]
     host = max([core.costs.host(len(each.decodes) + len(each.chunks)) for each in decisions])
     core.launched = now + host
     flight.end = core.pipeline.run(stages, core.launched)
-    flight.alone = sum(map(len, strays))
     for index, split in enumerate(splits(stages)):
         _tally(core, flight, index, split, host)
         if strays[index]:
@@ -183,13 +225,13 @@ def _charge_strays(core: Core, flight: Flight, index: int, strays: list[Stray], 
         if beat is None:
             flight.decodes[index].remove(sequence)
             flight.prompts[index].append(sequence)
-            flight.alone -= 1
-            _resume(core, flight, sequence)
         else:
             sequence.beat = beat
             settle(sequence)
-            core.columns.add_gap(flight.end - sequence.since, 1)
+            flight.late[sequence] = sequence.since, sequence.causes
         charge(sequence, parted(flight.end - sequence.since, split, host, core.rest), flight.end)
+        if beat is None:
+            _resume(core, flight, sequence)
         join(sequence, flight.tallies[index])
 
 
@@ -206,9 +248,12 @@ def _charge_chunks(core: Core, flight: Flight, index: int, decision: Decision, s
 
 
 def _resume(core: Core, flight: Flight, sequence: Sequence) -> None:
-    """One that was preempted has all computed again: its next token comes long after the one before."""
+    """The token that a prompt's last chunk gives. One that was preempted has all computed again: its next token comes
+    long after the one before."""
     if sequence.generated:
         core.columns.add_gap(flight.end - sequence.told, 1)
+    else:
+        core.columns.first(sequence, flight.end)
 
 
 def _record(

@@ -15,9 +15,9 @@ CAUSES: Final = (
     "queue", "compute", "attention", "interference", "tp", "cp", "ep", "straggler", "bubble", "transfer", "host",
 )  # fmt: skip
 """Where a request's milliseconds go. queue: not admitted, or preempted; compute and attention: its passes' own;
-interference: its passes were longer for others' prompts, or its first began behind one under way; bubble: between its
-passes, the pipeline's other ones; transfer: its cache or a stage's output on the wires; host: between passes, the
-scheduler."""
+interference: its passes were longer for others' tokens, or others' passes ran before the next of its own; bubble: the
+same in a pipeline, whose stages others' passes fill; transfer: its cache or a stage's output on the wires; host:
+between passes, the scheduler."""
 
 Times = NDArray[np.float64]
 Counts = NDArray[np.int64]

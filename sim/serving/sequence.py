@@ -23,8 +23,8 @@ class Sequence:
     way). `contents` as in Requests. `blocks` of the cache that it holds; `cached` tokens of the prompt found there.
 
     Where its time went (see attribution): seconds by `causes` until `since`, and what the sums of those who decode
-    with it grew by from `mark` to `beat`, the last pass that it is in. `told`: when it was preempted, its last token's
-    time.
+    with it grew by from `mark` to `beat`, the last pass that it is in. `told`: when its last token was out, noted where
+    the next one comes out of turn.
     """
 
     row: int
@@ -54,11 +54,13 @@ class Sequence:
 class Queues:
     """Who waits, first come first, and who runs, in the order of admission. The state of one scheduler (dp rank).
 
-    Of schedulers that know such a thing: `batch` counts those of a batch to which nobody is added; `new_token_ratio` is
-    the share of answers for which room is kept now (None: as it begins).
+    Of schedulers that know such a thing: `batch` counts those of a batch to which nobody is added; `ended` are those of
+    it that have all their tokens, and wait for the others; `new_token_ratio` is the share of answers for which room is
+    kept now (None: as it begins).
     """
 
     waiting: deque[Sequence] = field(default_factory=deque)
     running: list[Sequence] = field(default_factory=list)
     batch: int = 0
+    ended: list[Sequence] = field(default_factory=list)
     new_token_ratio: float | None = None

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from sim.deployment import Policy
 from sim.serving.block_pool import BlockPool, new_pool
-from sim.serving.scheduling import POLICIES, Decision, finish
+from sim.serving.scheduling import POLICIES, Decision
 from sim.serving.sequence import Queues, Sequence
 from sim.serving.settings import Settings
+from tests.scheduled import check
 
 SETTINGS = Settings(
     policy="vllm", max_num_seqs=5, max_num_batched_tokens=20, max_model_len=60, chunked_prefill=True,
@@ -40,7 +41,7 @@ def test_blocks_are_conserved_budgets_kept_and_everybody_ends(
         check(decision, queues, pool, setting)
         flights.append(sampled(decision))
         if len(flights) == setting.depth:
-            out(flights.popleft(), queues, pool)
+            out(flights.popleft(), queues, pool, setting)
         if not queues.waiting and not queues.running:
             break
     assert not queues.waiting
@@ -71,12 +72,12 @@ def history(policy: Policy, load: Load, setting: Settings, *, at_once: bool) -> 
             decision = rules.schedule(queues, pool, setting)
             assert decision.decodes == queues.running
             assert not decision.chunks
-            out(sampled(decision), queues, pool)
+            out(sampled(decision), queues, pool, setting)
         state = [(each.row, each.computed, each.generated, each.blocks) for each in queues.running]
         seen.append((num_passes, state, pool.num_free, round(queues.new_token_ratio or 0.0, 9)))
         decision = rules.schedule(queues, pool, setting)
         seen.append([(each.row, tokens, each.cached) for each, tokens in decision.chunks])
-        out(sampled(decision), queues, pool)
+        out(sampled(decision), queues, pool, setting)
     return seen
 
 
@@ -95,28 +96,15 @@ def requests(load: Load) -> list[Sequence]:
     ]
 
 
-def check(decision: Decision, queues: Queues, pool: BlockPool, setting: Settings) -> None:
-    sequences = [*queues.running, *queues.waiting]
-    twice = sum(holders - 1 for holders in pool.holders.values())
-    assert pool.num_free + sum(sequence.blocks for sequence in sequences) - twice == pool.num_blocks
-    assert pool.num_free == pool.loose + sum(pool.order.values())
-    assert all(sequence.blocks * setting.block_size >= sequence.computed for sequence in sequences)
-    assert all(sequence.generated + sequence.awaited <= sequence.output for sequence in sequences)
-    assert len(queues.running) <= setting.max_num_seqs
-    if setting.policy not in ("orca", "static"):
-        num_tokens = len(decision.decodes) + sum(tokens for _, tokens in decision.chunks)
-        assert num_tokens <= setting.max_num_batched_tokens
-
-
 def sampled(decision: Decision) -> list[Sequence]:
     """Those to whom the pass, just scheduled, gives a token: who computed the last one of its prompt waits for it."""
     return decision.decodes + [sequence for sequence, _ in decision.chunks if sequence.awaited]
 
 
-def out(sequences: list[Sequence], queues: Queues, pool: BlockPool) -> None:
+def out(sequences: list[Sequence], queues: Queues, pool: BlockPool, setting: Settings) -> None:
     """The pass is done."""
     for sequence in sequences:
         sequence.awaited -= 1
         sequence.generated += 1
         if sequence.generated == sequence.output:
-            finish(queues, pool, sequence)
+            POLICIES[setting.policy].finish(queues, pool, sequence)

@@ -5,7 +5,7 @@ import pytest
 
 from sim.deployment import Policy
 from sim.serving.block_pool import BlockPool
-from sim.serving.scheduling import POLICIES, Decision, finish
+from sim.serving.scheduling import POLICIES, Decision
 from sim.serving.sequence import Queues, Sequence
 from sim.serving.settings import Settings
 
@@ -15,6 +15,15 @@ def test_a_static_batch_runs_to_its_end_and_pads_what_is_shorter() -> None:
     assert passes("static", waiting(A=(6, 3), B=(4, 2), C=(2, 1)), blocks(7), count=4) == [
         "A+6 B+4 (2)", "A B", "A (1)", "C+2",
     ]  # fmt: skip
+
+
+def test_a_static_batch_keeps_the_blocks_of_who_is_done_until_all_are() -> None:
+    """Two blocks each, for 4 + 3 tokens at most: C is done in the first pass, A in the second, B in the third."""
+    queues, pool = waiting(A=(4, 2), B=(4, 3), C=(2, 1)), blocks(7)
+    assert passes("static", queues, pool, count=2) == ["A+4 B+4 C+2 (2)", "A B (1)"]
+    assert ([chr(each.row) for each in queues.ended], pool.num_free) == (["C", "A"], 1)
+    assert passes("static", queues, pool, count=1) == ["B (2)"]
+    assert (queues.ended, pool.num_free) == ([], 7)
 
 
 def test_orca_keeps_room_for_whole_answers_and_cuts_no_prompt() -> None:
@@ -108,7 +117,7 @@ def passes(policy: Policy, queues: Queues, pool: BlockPool, *, count: int) -> li
             sequence.generated += sequence.awaited
             sequence.awaited = 0
             if sequence.generated == sequence.output:
-                finish(queues, pool, sequence)
+                POLICIES[policy].finish(queues, pool, sequence)
     return lines
 
 

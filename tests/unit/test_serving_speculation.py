@@ -33,3 +33,22 @@ def test_guesses_that_are_always_wrong_gain_nothing() -> None:
     speculation = Speculation(tokens=2, acceptance=0.0, draft_share=0.0)
     record = serve(alike(1, 10, 20), replace(SMALL, speculation=speculation), Linear(fixed=0.1))
     assert record.finished == pytest.approx(20 * 0.1)
+
+
+@pytest.mark.parametrize("config", [SMALL, ahead(SMALL)], ids=["one by one", "ahead"])
+def test_who_loses_its_blocks_while_guesses_are_checked_computes_all_of_it_again(config: Settings) -> None:
+    """Two prompts of 20 in 7 blocks, 9 tokens a pass: the fourth time to decode is too much for both. The second has 20
+    + 1 + 3 x 9 then, the last 9 of which may come when its blocks are lost."""
+    config = replace(config, speculation=Speculation(tokens=8, acceptance=1.0), num_blocks=8)
+    record = serve(alike(2, 20, 60), config, Linear(fixed=0.1))
+    assert record.preemptions.tolist() == [0, 1]
+    assert record.steps.prefill[record.steps.prefill > 0].tolist() == [40, 48]
+
+
+def test_guesses_that_the_budget_has_no_room_for_are_not_checked() -> None:
+    """A token with the prompt and 8 more, all guesses right: two passes of 4, but a budget of 2 leaves four of 2."""
+    speculation = Speculation(tokens=3, acceptance=1.0, draft_share=0.0)
+    config = replace(SMALL, speculation=speculation, max_num_batched_tokens=2)
+    record = serve(alike(1, 2, 9), config, Linear(fixed=0.1))
+    assert record.finished == pytest.approx(0.1 + 4 * 0.1)
+    assert np.repeat(record.gap_seconds, record.gap_counts) == pytest.approx([0.1] * 4)

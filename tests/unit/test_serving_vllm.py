@@ -7,7 +7,7 @@ import pytest
 
 from sim.deployment import Speculation
 from sim.serving.block_pool import BlockPool, new_pool
-from sim.serving.scheduling import POLICIES, finish
+from sim.serving.scheduling import POLICIES
 from sim.serving.scheduling.decision import Decision
 from sim.serving.sequence import Queues, Sequence
 from sim.serving.settings import Settings
@@ -89,7 +89,7 @@ def test_who_ends_while_it_waits_leaves_no_block_behind() -> None:
     out(first, queues, pool)
     assert text(RULES.schedule(queues, pool, ahead)) == "A"
     queues.waiting[0].output = 1
-    finish(queues, pool, queues.waiting[0])
+    RULES.finish(queues, pool, queues.waiting[0])
     assert not queues.waiting
     assert conserved(queues, pool)
 
@@ -113,12 +113,18 @@ def test_a_cache_that_came_from_elsewhere_needs_blocks_but_no_prefill() -> None:
 
 
 def test_draft_tokens_take_budget_and_blocks() -> None:
-    """3 drafts: a decode is 4 of the 10 tokens, so the third has none; A's 8 tokens and 4 more are 3 blocks."""
+    """3 drafts: a decode is 4 of the 10 tokens, so the third can check one; A's 8 tokens and 4 more are 3 blocks. Of 9
+    tokens it can check none, and 8 have no room for it."""
     drafts = replace(SETTINGS, speculation=Speculation(tokens=3, acceptance=0.5))
     queues, pool = waiting(A=(8, 9), B=(1, 9), C=(1, 9)), blocks(99)
-    assert passes(queues, drafts, pool, count=2) == ["A+8 B+1 C+1", "A B C+1"]
+    assert passes(queues, drafts, pool, count=2) == ["A+8 B+1 C+1", "A B C"]
     assert [sequence.blocks for sequence in queues.running] == [3, 2, 1]
     assert RULES.quiet(queues, pool, drafts) == 0
+    for budget, checked in ((10, 1), (9, 0)):
+        decision = RULES.schedule(queues, pool, replace(drafts, max_num_batched_tokens=budget))
+        assert (text(decision), decision.cut) == ("A B C", (queues.running[2], checked))
+        out(decision, queues, pool)
+    assert passes(queues, replace(drafts, max_num_batched_tokens=8), pool, count=1) == ["A B"]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +205,7 @@ def out(decision: Decision, queues: Queues, pool: BlockPool) -> None:
         sequence.generated += sequence.awaited
         sequence.awaited = 0
         if sequence.generated == sequence.output:
-            finish(queues, pool, sequence)
+            RULES.finish(queues, pool, sequence)
 
 
 def conserved(queues: Queues, pool: BlockPool) -> bool:

@@ -39,8 +39,9 @@ class HostTimes:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forward:
     """`PassCosts` of a replica from our own kernels' costs. `cores`: attention's tables, once each; `core_of` each
-    stage. Kept as they are asked for: the stages without attention by numbers of decodes and of tokens sampled, the
-    host's seconds by number of sequences."""
+    stage. Kept as they are asked for: the stages without attention by rows of products and of the head, and by whether
+    chunks are among them, those of decodes also by numbers of decodes and of tokens sampled; the host's seconds by
+    number of sequences; of attention over chunks, the newest pass's: these are asked for with decodes, then alone."""
 
     tables: tuple[StageTables, ...]
     padded: tuple[int, ...]
@@ -51,6 +52,8 @@ class Forward:
     cores: tuple[CoreTables, ...]
     core_of: tuple[int, ...]
     _alone: dict[tuple[int, int], list[Rest]] = field(init=False, default_factory=dict)
+    _kept: dict[tuple[int, int, bool], list[Rest]] = field(init=False, default_factory=dict)
+    _newest: dict[tuple[tuple[int, int], ...], list[float]] = field(init=False, default_factory=dict)
     _hosts: dict[int, float] = field(init=False, default_factory=dict)
 
     @property
@@ -70,7 +73,7 @@ class Forward:
         if not prefills:
             return self._decoding(decodes, sampled, self._attention(decodes, context / decodes, longest, 1))
         rests = self._rests(self._products(shape), self._rows(sampled, decodes), has_chunks=True)
-        chunks = [core.chunks.seconds(prefills) for core in self.cores]
+        chunks = self._newest.get(prefills) or self._beyond(prefills)
         if not decodes:
             return self._chunks(rests, chunks)
         alone = self._decoding(decodes, decodes, self._attention(decodes, context / decodes, longest, 1))
@@ -121,8 +124,20 @@ class Forward:
             for (compute, tp, ep, straggler, send), at in zip(rests, self.core_of, strict=True)
         ]
 
+    def _beyond(self, prefills: tuple[tuple[int, int], ...]) -> list[float]:
+        """Attention's seconds over these chunks beyond its floor, by core."""
+        self._newest.clear()
+        found = self._newest[prefills] = [core.chunks.seconds(prefills) for core in self.cores]
+        return found
+
     def _rests(self, tokens: int, sampled: int, *, has_chunks: bool) -> list[Rest]:
         """The stages without attention, for so many rows of products and of the head."""
+        found = self._kept.get((tokens, sampled, has_chunks))
+        if found is None:
+            found = self._kept[tokens, sampled, has_chunks] = self._looked_up(tokens, sampled, has_chunks)
+        return found
+
+    def _looked_up(self, tokens: int, sampled: int, has_chunks: bool) -> list[Rest]:
         is_graph = tokens < len(self.padded) and (self.graph_chunks or not has_chunks)
         rows = self.padded[tokens] if is_graph else tokens
         found = []

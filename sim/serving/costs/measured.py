@@ -252,7 +252,7 @@ def _line(lines: Mapping[str, Line], name: str) -> Line:
 
 def _experts(operators: Operators, rank: Rank, tokens: Grid) -> Grid:
     """A layer of experts: as many as all tokens of the dp ranks meet when each goes to experts by chance, dealt to
-    ranks or each split over tp. Of E experts T tokens with k each meet E(1 - (1 - k/E)^T)."""
+    ranks or each split over all. Of E experts T tokens with k each meet E(1 - (1 - k/E)^T)."""
     moe, layout = rank.model.moe, rank.deployment.layout
     assert moe is not None
     if not operators.experts:

@@ -11,7 +11,6 @@ from sim.serving.scheduling import orca, sarathi, sglang, static, trtllm, vllm
 from sim.serving.scheduling.decision import Decision as Decision
 from sim.serving.scheduling.decision import Rules as Rules
 from sim.serving.scheduling.decision import advance as advance
-from sim.serving.scheduling.decision import finish as finish
 from sim.serving.scheduling.decision import leave as leave
 
 POLICIES: Final[Mapping[Policy, Rules]] = {
@@ -23,5 +22,7 @@ POLICIES: Final[Mapping[Policy, Rules]] = {
     ),
     "sarathi": Rules(schedule=sarathi.schedule, quiet=sarathi.quiet, advance=advance),
     "orca": Rules(schedule=orca.schedule, quiet=orca.quiet, advance=advance),
-    "static": Rules(schedule=static.schedule, quiet=static.quiet, advance=advance, padding=static.padding),
+    "static": Rules(
+        schedule=static.schedule, quiet=static.quiet, advance=advance, padding=static.padding, finish=static.finish
+    ),
 }

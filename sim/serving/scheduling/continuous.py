@@ -34,28 +34,40 @@ def prompt(sequence: Sequence, settings: Settings) -> int:
 
 
 def answer(sequence: Sequence, settings: Settings) -> int:
-    """All that will ever be known."""
-    return sequence.prompt + sequence.output
+    """All that will ever be known, and what is proposed beyond."""
+    return sequence.prompt + sequence.output + drafted(settings)
+
+
+def drafted(settings: Settings) -> int:
+    """The most proposed tokens that one who decodes has under way."""
+    if settings.speculation is None:
+        return 0
+    return settings.speculation.tokens * (settings.depth if settings.asynchronous else 1)
 
 
 def carry_on(queues: Queues, pool: BlockPool, settings: Settings, decision: Decision) -> int:
     """Those who run: a decode, or the next chunk of a prompt. What is left of the budget.
 
     A token under way is counted on where scheduling is asynchronous, unless it is the last; else its sequence is left
-    out of this pass. The loop is the simulator's hottest: most turns are a decode inside its last block.
+    out of this pass. Proposed tokens are cut to the budget [vLLM 0.19, v1/core/sched/scheduler.py: num_new_tokens], and
+    may all be right in each pass under way. The loop is the simulator's hottest: most turns are a decode inside its
+    last block.
     """
     budget, block_size, asynchronous = settings.max_num_batched_tokens, settings.block_size, settings.asynchronous
     drafts = 0 if settings.speculation is None else settings.speculation.tokens
-    append = decision.decodes.append
+    rows, append = 1 + drafts, decision.decodes.append
     for sequence in queues.running:
         awaited = sequence.awaited
         if awaited and (not asynchronous or sequence.generated + awaited >= sequence.output):
             continue
         computed = sequence.computed
         missing = sequence.prompt + sequence.generated + awaited - computed
-        if missing == 1 and budget > drafts:
+        if missing == 1 and budget:
             if drafts:
-                fits = _make_room(queues, pool, sequence, computed + (1 + awaited) * (1 + drafts), decision)
+                rows = min(rows, budget)
+                fits = _make_room(queues, pool, sequence, computed + awaited * drafts + rows, decision)
+                if rows <= drafts:
+                    decision.cut = sequence, rows - 1
             else:
                 fits = computed % block_size > 0 or _make_room(queues, pool, sequence, computed + 1, decision)
             if not fits:
@@ -63,7 +75,7 @@ def carry_on(queues: Queues, pool: BlockPool, settings: Settings, decision: Deci
             sequence.computed = computed + 1
             sequence.awaited = awaited + 1
             append(sequence)
-            budget -= 1 + drafts
+            budget -= rows
         elif not budget or not next_chunk(queues, pool, sequence, min(missing, budget), decision):
             break
         else:

@@ -16,17 +16,26 @@ FAR: Final = 1 << 60
 @dataclass(slots=True, kw_only=True)
 class Decision:
     """One pass: who decodes, and who computes how many tokens of what is not computed yet. `admitted` are among them;
-    `preempted` lost their blocks and wait again. `padding`: rows that are computed beside them, for nobody."""
+    `preempted` lost their blocks and wait again. `cut`: of one who decodes, how many proposed tokens the budget left
+    for it to check; the others check all. `padding`: rows that are computed beside them, for nobody."""
 
     decodes: list[Sequence] = field(default_factory=list)
     chunks: list[tuple[Sequence, int]] = field(default_factory=list)
     admitted: list[Sequence] = field(default_factory=list)
     preempted: list[Sequence] = field(default_factory=list)
+    cut: tuple[Sequence, int] | None = None
     padding: int = 0
 
 
 def _nothing(queues: Queues) -> int:
     return 0
+
+
+def finish(queues: Queues, pool: BlockPool, sequence: Sequence) -> list[Sequence]:
+    """See Rules. One that was preempted while that token was under way ends where it waits."""
+    leave(queues, sequence)
+    pool.free(sequence)
+    return [sequence]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,19 +46,15 @@ class Rules:
     `computed` and `awaited` of those chosen. `quiet` says for how many further passes, if nobody comes, all who run
     would each decode one token and nothing else would change: nobody is admitted, preempted or finished (0: not even
     the next); whoever's last token is under way may be left out. `advance` does so many of them at once, their tokens
-    out. `padding`: rows that each of them computes for nobody.
+    out. `padding`: rows that each of them computes for nobody. `finish` is told of each who has its last token, and
+    says whose answers are complete with it: their blocks are free again.
     """
 
     schedule: Callable[[Queues, BlockPool, Settings], Decision]
     quiet: Callable[[Queues, BlockPool, Settings], int]
     advance: Callable[[Queues, BlockPool, Settings, int], None]
     padding: Callable[[Queues], int] = _nothing
-
-
-def finish(queues: Queues, pool: BlockPool, sequence: Sequence) -> None:
-    """The sequence has its last token. One that was preempted while that token was under way ends where it waits."""
-    leave(queues, sequence)
-    pool.free(sequence)
+    finish: Callable[[Queues, BlockPool, Sequence], list[Sequence]] = finish
 
 
 def leave(queues: Queues, sequence: Sequence) -> None:
