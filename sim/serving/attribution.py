@@ -55,18 +55,19 @@ def join(sequence: Sequence, tally: Tally) -> None:
     sequence.mark = sequence.beat = tally
 
 
-def own_share(split: Split, share: float, *, is_alone: bool) -> Split:
-    """The pass as one prompt sees it whose tokens are this share of all prompts': the others' are in its way.
-
-    Where nobody decodes (`is_alone`), compute and attention are all prompts'; else `prefill` is, and is compute of its
-    own here. Communication is not parted.
+def own_share(split: Split, chunks: Split, share: float, waited: float) -> Split:
+    """The pass as one prompt sees it whose tokens are this share of all prompts'. `chunks`: what these take without the
+    decodes beside them. Of that the share is its own, by kind; all else is others' tokens, in its way, but for the
+    seconds that its rank `waited` for slower ones.
     """
-    compute, attention, prefill, *others, send = split
-    tp, cp, ep, straggler = others
-    if is_alone:
-        others_work = (compute + attention + prefill) * (1 - share)
-        return ((compute + prefill) * share, attention * share, others_work, tp, cp, ep, straggler, send)
-    return (compute + prefill * share, attention, prefill * (1 - share), tp, cp, ep, straggler, send)
+    compute, attention, others, tp, cp, ep, straggler, send = chunks
+    whole, alone = sum(split) - waited, sum(chunks) - others
+    if alone > whole:
+        share *= whole / alone
+    return (
+        share * compute, share * attention, whole - share * alone, share * tp, share * cp, share * ep,
+        share * straggler + waited, share * send,
+    )  # fmt: skip
 
 
 def charge(sequence: Sequence, parts: Iterable[float], until: float) -> None:

@@ -1,18 +1,20 @@
 """One pass of a replica: chosen, timed, accounted for when it is launched; its tokens handed out when it is over."""
 
 from collections.abc import Iterable
+from collections.abc import Sequence as Several
 from operator import add
 
 from sim.deployment import Speculation
-from sim.serving.attribution import HOST, INTERFERENCE, QUEUE, Split, charge, join, own_share, parted, settle
+from sim.serving.attribution import INTERFERENCE, QUEUE, Split, charge, join, own_share, parted, settle
 from sim.serving.core import Company, Core, Flight, Rank
 from sim.serving.passes import Shape, Stage
-from sim.serving.pipeline import splits
+from sim.serving.pipeline import STRAGGLER, splits, total
 from sim.serving.record import CAUSES
 from sim.serving.scheduling import Decision, leave
 from sim.serving.sequence import Sequence, Tally
 from sim.serving.speculation import accepted, with_drafts
 
+Stages = Several[Stage]
 Stray = tuple[Sequence, Tally | None]
 
 
@@ -161,7 +163,7 @@ def _launch(core: Core, decisions: list[Decision], now: float) -> None:
         if strays[index]:
             _charge_strays(core, flight, index, strays[index], split, host)
         if decisions[index].chunks:
-            _charge_chunks(core, flight, index, decisions[index], split, host)
+            _charge_chunks(core, flight, index, decisions[index], (shapes[index], stages[index]), split, host)
         _record(core, index, decisions[index], shapes[index], stages[index], now)
 
 
@@ -235,16 +237,27 @@ def _charge_strays(core: Core, flight: Flight, index: int, strays: list[Stray], 
         join(sequence, flight.tallies[index])
 
 
-def _charge_chunks(core: Core, flight: Flight, index: int, decision: Decision, split: Split, host: float) -> None:
-    """Those whose prompts are computed; on one stage, who has just been admitted waits for the pass under way."""
-    num_tokens, admitted = sum([new for _, new in decision.chunks]), set(decision.admitted)
+def _charge_chunks(
+    core: Core, flight: Flight, index: int, decision: Decision, cost: tuple[Shape, Stages], split: Split, host: float
+) -> None:  # fmt: skip
+    """Those whose prompts are computed, in a pass of that shape and those stages."""
+    shape, stages = cost
+    whole = split if len(core.ranks) == 1 else total(stages)
+    alone = total(_without_decodes(core, shape)) if shape.num_decodes else whole
+    num_tokens, waited = sum([new for _, new in decision.chunks]), split[STRAGGLER] - whole[STRAGGLER]
     for sequence, new in decision.chunks:
-        own = own_share(split, new / num_tokens, is_alone=not decision.decodes)
-        rest = INTERFERENCE if core.rest == HOST and sequence in admitted else core.rest
-        charge(sequence, parted(flight.end - sequence.since, own, host, rest), flight.end)
+        own = own_share(split, alone, new / num_tokens, waited)
+        charge(sequence, parted(flight.end - sequence.since, own, host, core.rest), flight.end)
         if sequence.awaited:
             _resume(core, flight, sequence)
             join(sequence, flight.tallies[index])
+
+
+def _without_decodes(core: Core, shape: Shape) -> Stages:
+    """What the prompts' tokens of a pass take by themselves."""
+    stages = core.costs.stages(Shape(0, 0, shape.prefills, shape.num_sampled - shape.num_decodes))
+    speculation = core.settings.speculation
+    return stages if speculation is None else with_drafts(stages, speculation)
 
 
 def _resume(core: Core, flight: Flight, sequence: Sequence) -> None:
