@@ -18,7 +18,7 @@ settings.load_profile("no deadline")
 
 @pytest.fixture(autouse=True)
 def _main_stays_what_it_is() -> Iterator[None]:
-    """Streamlit's AppTest leaves its script behind as `__main__`, and whatever is started by spawn would then run it."""
+    """Streamlit's AppTest leaves its script behind as `__main__`, which whatever is started by spawn would run."""
     main = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = main
